@@ -1,0 +1,33 @@
+# make demo   sets everything up and runs the main job where you can watch it
+# make test   sets everything up and passes the tests (as root: all of them)
+# make check  the quick part: format, lint, types, import contracts, pure tests (under a minute)
+# make bench  the benchmarks, as tables
+.PHONY: demo test check bench setup constraints clean
+
+BIN := .venv/bin
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	@$(BIN)/python deploy/demo/two_clouds.py
+
+check: setup
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/unit tests/property tests/simulation tests/architecture
+
+test: check
+	@$(BIN)/pytest -q tests/kernel tests/e2e
+
+bench: setup
+	@$(BIN)/python tests/bench/throughput.py
+
+# Pins anew from pyproject.toml; writes names, versions and hashes only.
+constraints: setup
+	@scripts/constraints.sh
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

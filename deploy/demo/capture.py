@@ -1,0 +1,154 @@
+"""Captures packets on a machine's interface and judges what was seen: only WireGuard and TLS, and no plaintext.
+
+The judge is not the program under test: tcpdump writes the packets, dpkt takes them apart.
+"""
+
+import signal
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import dpkt
+
+from deploy.demo.lab import Machine, end, wait_until
+
+TLS_RECORD_TYPES = (20, 21, 22, 23)
+"""change_cipher_spec, alert, handshake, application_data (RFC 8446 §5.1)."""
+WIREGUARD_MESSAGE_TYPES = (1, 2, 3, 4)
+"""Initiation, response, cookie reply, transport data; three reserved zero bytes follow (WireGuard paper §5.4)."""
+
+
+@dataclass
+class Verdict:
+    """What went by."""
+
+    wireguard: int = 0
+    """Packets that are WireGuard messages."""
+    tls: int = 0
+    """TCP packets of streams that consist of TLS records."""
+    plain: Counter[str] = field(default_factory=Counter)
+    """Everything else, by kind: must be empty but for ARP."""
+    marker: int = 0
+    """How often the marker was found in any packet."""
+    lost: int = 0
+    """Packets that tcpdump could not keep up with."""
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.plain and not self.marker
+
+    def add(self, other: "Verdict") -> None:
+        self.wireguard += other.wireguard
+        self.tls += other.tls
+        self.plain += other.plain
+        self.marker += other.marker
+        self.lost += other.lost
+
+
+class Capture:
+    """Captures while the block runs; `judge()` afterwards."""
+
+    def __init__(self, machine: Machine, interface: str, folder: Path, *, snap_bytes: int = 65535) -> None:
+        self._machine = machine
+        self._file = folder / f"{machine.name}-{interface}-{snap_bytes}.pcap"
+        self._log = self._file.with_suffix(".log")
+        self._command = [
+            "tcpdump",
+            "-i",
+            interface,
+            "-U",
+            "-n",
+            "-B",
+            "65536",
+            "-s",
+            str(snap_bytes),
+            "-Z",
+            "root",
+            "-w",
+            "-",
+        ]
+        self._process: subprocess.Popen[str]
+
+    def __enter__(self) -> Self:
+        with self._file.open("wb") as packets, self._log.open("wb") as log:
+            self._process = self._machine.start(*self._command, stdout=packets.fileno(), stderr=log.fileno())
+        wait_until(lambda: "listening on" in self._log.read_text(), seconds=10, what="tcpdump to listen")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        end(self._process, stop=signal.SIGINT)
+
+    def judge(self, *, port: int, marker: bytes) -> Verdict:
+        """Take the packets apart; `port` is the port of the mesh, TCP and UDP."""
+        verdict = Verdict(lost=self._packets_lost())
+        verdict.marker = self._file.read_bytes().count(marker)
+        streams: dict[tuple[bytes, int, bytes, int], dict[int, bytes]] = defaultdict(dict)
+        for frame in self._frames():
+            kind = self._classify(frame, port, streams)
+            if kind == "wireguard":
+                verdict.wireguard += 1
+            elif kind == "tcp":
+                verdict.tls += 1
+            elif kind != "arp":
+                verdict.plain[kind] += 1
+        for segments in streams.values():
+            if not _is_tls(segments):
+                verdict.plain["TCP stream that is not TLS"] += 1
+        return verdict
+
+    def markers(self, marker: bytes) -> int:
+        """How often the marker stands in what was captured."""
+        return self._file.read_bytes().count(marker)
+
+    def _packets_lost(self) -> int:
+        return sum(int(line.split()[0]) for line in self._log.read_text().splitlines() if "dropped by kernel" in line)
+
+    def _frames(self) -> Iterator[bytes]:
+        with self._file.open("rb") as stream:
+            for _, frame in dpkt.pcap.Reader(stream):
+                yield frame
+
+    @staticmethod
+    def _classify(frame: bytes, port: int, streams: dict[tuple[bytes, int, bytes, int], dict[int, bytes]]) -> str:
+        ethernet = dpkt.ethernet.Ethernet(frame)
+        packet = ethernet.data
+        if isinstance(packet, dpkt.arp.ARP):
+            return "arp"
+        if not isinstance(packet, dpkt.ip.IP | dpkt.ip6.IP6):
+            return f"ethertype {ethernet.type:#06x}"
+        segment = packet.data
+        if isinstance(packet, dpkt.ip6.IP6) and isinstance(segment, dpkt.icmp6.ICMP6):
+            return "arp" if segment.type in range(133, 138) or segment.type == 143 else "ICMPv6"  # neighbour discovery
+        if isinstance(segment, dpkt.udp.UDP) and port in (segment.sport, segment.dport):
+            is_wireguard = (
+                segment.data[:1] and segment.data[0] in WIREGUARD_MESSAGE_TYPES and segment.data[1:4] == bytes(3)
+            )
+            return "wireguard" if is_wireguard else "UDP that is not WireGuard"
+        if isinstance(segment, dpkt.tcp.TCP) and port in (segment.sport, segment.dport):
+            if segment.data:
+                streams[packet.src, segment.sport, packet.dst, segment.dport][segment.seq] = segment.data
+            return "tcp"
+        return f"{type(packet).__name__}/{type(segment).__name__}"
+
+
+def _is_tls(segments: dict[int, bytes]) -> bool:
+    """The stream is a sequence of TLS records. It must have been captured from its start."""
+    first = min(segments)
+    stream = bytearray()
+    for sequence in sorted(segments):
+        offset = sequence - first
+        if offset > len(stream):
+            return False  # a hole: judged as unclean rather than passed over
+        stream[offset : offset + len(segments[sequence])] = segments[sequence]
+    position = 0
+    while position + 5 <= len(stream):
+        if stream[position] not in TLS_RECORD_TYPES or stream[position + 1] != 3:
+            return False
+        position += 5 + int.from_bytes(stream[position + 3 : position + 5], "big")
+    return True

@@ -1,0 +1,158 @@
+"""Discovery: which of the peers that we heard of are dialled, so that each has a few links and the mesh holds together.
+
+Theory of operation. Two wishes, looked at every DISCOVERY_INTERVAL_S while one of them is open:
+
+- fewer links than `links_wanted(N)`, about log2 N: dial as many peers at random as are missing;
+- enough links, yet known peers that cannot be reached: every EXPLORE_INTERVAL_S dial one of those. Without it the
+  halves of a healed partition, each content with its own links, would never meet.
+
+One dialler per pair: the smaller name dials at once, the larger only when DIAL_FALLBACK_S went by without a link (the
+smaller may be content, or unable to reach the other). Each peer has its own back-off. Counterpart: `gossip.target`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gossip.backoff import Backoff
+from gossip.name import PeerName, Target
+
+LINKS_WANTED_MIN = 3
+"""Two may fail at once and a peer is still in the mesh."""
+
+DISCOVERY_INTERVAL_S = 0.5
+"""Looking at all known peers is O(N): seldom enough to cost nothing, often enough for a mesh to stand in seconds."""
+
+EXPLORE_INTERVAL_S = 2.0
+"""Pace of dials to unreachable peers while nothing else is wanted: many peers share the work when halves have parted.
+"""
+
+DIAL_FALLBACK_S = 5.0
+"""How long the larger name leaves the dialling to the smaller."""
+
+DIALS_MAX = 8
+"""Dials under way at once: each holds a socket, and a handshake costs milliseconds."""
+
+
+def links_wanted(peer_count: int) -> int:
+    """Return how many links a peer wants in a mesh of `peer_count`: max(3, ⌈log2 N⌉).
+
+    >>> [links_wanted(count) for count in (1, 8, 9, 1000)]
+    [3, 3, 4, 10]
+    """
+    return max(LINKS_WANTED_MIN, (peer_count - 1).bit_length())
+
+
+@dataclass(slots=True)
+class _Acquaintance:
+    without_link_since: float
+    backoff: Backoff
+
+
+class Discovery:
+    """What we know of dialling the peers we heard of."""
+
+    def __init__(self, *, me: PeerName, rng: random.Random, is_enabled: bool, now: float) -> None:
+        self._me = me
+        self._rng = rng
+        self._is_enabled = is_enabled
+        self._acquaintances: dict[PeerName, _Acquaintance] = {}
+        self._dialling: dict[Target, PeerName] = {}
+        self._look_at = now
+        self._explore_at = now + EXPLORE_INTERVAL_S
+
+    def meet(self, peer: PeerName, now: float) -> None:
+        """Note that `peer` exists; again does nothing."""
+        if peer != self._me:
+            self._acquaintances.setdefault(peer, _Acquaintance(now, Backoff(now)))
+
+    def renewed(self, peer: PeerName, now: float) -> None:
+        """Note that `peer` says something new of itself, perhaps another address: its failures count no more."""
+        acquaintance = self._acquaintances.get(peer)
+        if acquaintance is not None:
+            acquaintance.backoff.reset(now)
+
+    def choose(
+        self,
+        *,
+        linked_count: int,
+        is_linked: Callable[[PeerName], bool],
+        is_reachable: Callable[[PeerName], bool],
+        address: Callable[[PeerName], Target | None],
+        room: int,
+        now: float,
+    ) -> list[Target]:
+        """Return what to dial now; each is under way from here on."""
+        if not self._is_enabled or now < self._look_at:
+            return []
+        self._look_at = now + DISCOVERY_INTERVAL_S
+        missing = links_wanted(len(self._acquaintances) + 1) - linked_count - len(self._dialling)
+        is_exploring = missing <= 0 and now >= self._explore_at
+        if missing <= 0 and not is_exploring:
+            return []
+        underway = dict.fromkeys(self._dialling.values())
+        candidates = [
+            peer
+            for peer, acquaintance in self._acquaintances.items()
+            if self._is_due(peer, acquaintance, now)
+            and peer not in underway
+            and not is_linked(peer)
+            and not (is_exploring and is_reachable(peer))
+        ]
+        if is_exploring:
+            self._explore_at = now + EXPLORE_INTERVAL_S
+        self._rng.shuffle(candidates)
+        return self._start(candidates, address, min(max(missing, 1), room, DIALS_MAX - len(self._dialling)), now)
+
+    def failed(self, target: Target, now: float) -> bool:
+        """Note that a dial failed; return whether it was one of ours."""
+        peer = self._dialling.pop(target, None)
+        if peer is None:
+            return False
+        self._acquaintances[peer].backoff.fail(now, self._rng)
+        return True
+
+    def found(self, target: Target, peer: PeerName, now: float) -> None:
+        """Note that a dial led to `peer`, who may be another than we thought."""
+        expected = self._dialling.pop(target, None)
+        if expected is not None and expected != peer:
+            self._acquaintances[expected].backoff.fail(now, self._rng)
+
+    def unlinked(self, peer: PeerName, *, lived_s: float, now: float) -> None:
+        """Note that the last link to `peer` ended, after `lived_s` seconds."""
+        acquaintance = self._acquaintances.get(peer)
+        if acquaintance is not None:
+            acquaintance.without_link_since = now
+            acquaintance.backoff.end(now, lived_s, self._rng)
+
+    def deadline(self, *, linked_count: int, unreachable_count: int) -> float | None:
+        """Return when to look again; None while no wish is open."""
+        if not self._is_enabled:
+            return None
+        known_count = len(self._acquaintances)
+        if linked_count < min(links_wanted(known_count + 1), known_count):
+            return self._look_at
+        return max(self._look_at, self._explore_at) if unreachable_count > 0 else None
+
+    def _is_due(self, peer: PeerName, acquaintance: _Acquaintance, now: float) -> bool:
+        if acquaintance.backoff.next_at > now:
+            return False
+        return self._me < peer or now - acquaintance.without_link_since >= DIAL_FALLBACK_S
+
+    def _start(
+        self, candidates: list[PeerName], address: Callable[[PeerName], Target | None], count: int, now: float
+    ) -> list[Target]:
+        started: list[Target] = []
+        for peer in candidates:
+            if len(started) >= count:
+                break
+            target = address(peer)
+            if target is None or target in self._dialling:
+                # Not to be dialled, or its address is being dialled for another: look again later.
+                self._acquaintances[peer].backoff.fail(now, self._rng)
+                continue
+            self._dialling[target] = peer
+            started.append(target)
+        return started

@@ -1,0 +1,176 @@
+"""Inputs and outputs of the Mesh: everything that goes in and comes out, as closed unions.
+
+Not here: what they mean for the protocol (`gossip.mesh`). Counterpart: the shell, which turns sockets and timers into
+inputs and performs outputs in the order given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossip.name import LinkId, PeerName, Target
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOpened:
+    """A connection to `peer` stands and both ends are authenticated; the shell vouches for the name."""
+
+    link: LinkId
+    """A number never used before."""
+    peer: PeerName
+    """Who is at the other end."""
+    address: str
+    """Remote "ip:port", for people."""
+    outbound: bool
+    """True if we dialled."""
+    target: Target | None
+    """What was dialled; None if they dialled us."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkClosed:
+    """A connection is gone. Of a link that the Mesh itself closed, or never knew, this is no news and is ignored."""
+
+    link: LinkId
+    """Which."""
+    reason: str
+    """A phrase for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """A `Dial` did not lead to a link. Every `Dial` is answered by this or by `LinkOpened`, once."""
+
+    target: Target
+    """What was dialled."""
+    reason: str
+    """A phrase for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReceived:
+    """One whole frame came over a link, in the order in which the other end sent it."""
+
+    link: LinkId
+    """Which link. Frames of a link already closed are ignored."""
+    frame: bytes
+    """At most FRAME_BYTES_MAX bytes; the shell refuses longer ones before reading them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSummary:
+    """What this peer says of itself from now on. The same again does nothing."""
+
+    summary: bytes
+    """Opaque to this package; at most SUMMARY_BYTES_MAX bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectTargets:
+    """Dial these for ever, and now: a waiting back-off is cut short, "ourselves" is forgotten."""
+
+    targets: tuple[Target, ...]
+    """Known ones may be among them."""
+    replace: bool
+    """True: forget all targets not named here (links that stand are kept)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetTargets:
+    """Dial these no more. Links that stand are kept; unknown targets are ignored."""
+
+    targets: tuple[Target, ...]
+    """Which."""
+
+
+@dataclass(frozen=True, slots=True)
+class GossipNews:
+    """Push `payload` to every link. Whoever finds news in it pushes on by a GossipNews of its own."""
+
+    channel: str
+    """A registered channel."""
+    payload: bytes
+    """At most PAYLOAD_BYTES_MAX bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendUnicast:
+    """Send `payload` to one peer, hop by hop over links, signed. Without a path it is dropped and counted."""
+
+    channel: str
+    """A registered channel."""
+    destination: PeerName
+    """Who shall get it; ourselves is allowed."""
+    payload: bytes
+    """At most PAYLOAD_BYTES_MAX bytes."""
+
+
+Input = (
+    LinkOpened
+    | LinkClosed
+    | DialFailed
+    | FrameReceived
+    | PublishSummary
+    | ConnectTargets
+    | ForgetTargets
+    | GossipNews
+    | SendUnicast
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Connect to `target`, authenticate, and answer with LinkOpened or DialFailed."""
+
+    target: Target
+    """What to dial."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrame:
+    """Write `frame` to the link, after all frames before it."""
+
+    link: LinkId
+    """Which link."""
+    frame: bytes
+    """At most FRAME_BYTES_MAX bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """Write what is queued for the link, then close it. The Mesh has forgotten it already."""
+
+    link: LinkId
+    """Which link."""
+    reason: str
+    """A phrase for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerChanged:
+    """The record of `peer` is new or changed, or its reachability is. At most once per peer and `outputs()`."""
+
+    peer: PeerName
+    """Who."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A message for a registered channel. The same message may come more than once, unless it is a unicast."""
+
+    channel: str
+    """Where it belongs."""
+    source: PeerName
+    """Unicast: who signed it. Otherwise: the neighbour who passed it on, not who first said it."""
+    payload: bytes
+    """What was sent; or the whole `state()` of the neighbour's Gossiper."""
+    unicast: bool
+    """True if it was meant for this peer alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """`snapshot()` has changed in a way worth keeping. Nothing was promised on its strength: writing late is safe."""
+
+
+Output = Dial | SendFrame | CloseLink | PeerChanged | Delivered | Persist

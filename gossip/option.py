@@ -1,0 +1,20 @@
+"""What the user may choose about the Mesh. Everything else is a named constant beside the code that uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gossip.name import PeerName, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshOptions:
+    """Chosen once, at the start."""
+
+    dial_address: Callable[[PeerName, bytes], Target | None]
+    """(peer, its summary) → where to dial it; None if its summary does not tell. Pure, and must bear any bytes as
+    summary.
+    """
+    discovery: bool = True
+    """False: dial targets only, never peers that others told of."""

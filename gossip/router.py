@@ -1,0 +1,144 @@
+"""The router: the ways through the mesh, and unicasts on them.
+
+A unicast takes the link to its destination or else the next hop of the shortest way known here. Peers may disagree
+about the ways for a moment; the hop limit ends what would circle. Not here: signatures (`gossip.unicast`), the graph
+(`gossip.topology`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gossip.error import LocalMisuse
+from gossip.event import Delivered, SendUnicast
+from gossip.exchange import Exchange
+from gossip.link import Link, LinkTable
+from gossip.name import PeerName
+from gossip.outbox import Outbox
+from gossip.record import Signer, Verify
+from gossip.store import RecordStore
+from gossip.topology import Route, Topology
+from gossip.unicast import ReplayWindow, is_authentic_unicast, write_unicast
+from gossip.view import Counters
+from gossip.wire import PAYLOAD_BYTES_MAX, Unicast
+
+ROUTES_INTERVAL_S = 0.1
+"""Searching the ways is O(mesh); a burst of records costs it at most this often."""
+
+
+class Router:
+    """Ways from one peer to all others."""
+
+    def __init__(
+        self,
+        *,
+        signer: Signer,
+        verify: Verify,
+        store: RecordStore,
+        links: LinkTable,
+        exchange: Exchange,
+        outbox: Outbox,
+        counters: Counters,
+        now: float,
+    ) -> None:
+        self._me = signer.name
+        self._signer = signer
+        self._verify = verify
+        self._store = store
+        self._links = links
+        self._exchange = exchange
+        self._outbox = outbox
+        self._counters = counters
+        self._topology = Topology()
+        self._routes: dict[PeerName, Route] = {}
+        self._is_stale = True
+        self._search_at = now
+        self._reachable_until: dict[PeerName, float] = {}
+        self._windows: dict[PeerName, ReplayWindow] = {}
+        self._sequence = 0
+
+    def name_links(self, peer: PeerName, neighbours: tuple[PeerName, ...]) -> None:
+        """Note whom `peer` names as its neighbours."""
+        self._is_stale |= self._topology.name_links(peer, neighbours)
+
+    def search(self, now: float) -> None:
+        """Search the ways anew if an edge came or went, and tell whose reachability that changed."""
+        if not self._is_stale or now < self._search_at:
+            return
+        before, self._routes = self._routes, self._topology.routes(self._me)
+        self._is_stale = False
+        self._search_at = now + ROUTES_INTERVAL_S
+        for peer in before:
+            if peer not in self._routes:
+                self._reachable_until[peer] = now
+                self._outbox.changed(peer)
+        for peer in self._routes:
+            if peer not in before:
+                self._outbox.changed(peer)
+
+    def deadline(self) -> float | None:
+        """Return when `search` has something to do; None if nothing has changed."""
+        return self._search_at if self._is_stale else None
+
+    def route(self, peer: PeerName) -> Route | None:
+        """Return the way to `peer` as of the last search; None if there is none."""
+        return self._routes.get(peer)
+
+    def is_reachable(self, peer: PeerName) -> bool:
+        """Tell whether there is a way to `peer`."""
+        return peer in self._routes
+
+    def reachable_until(self, peer: PeerName) -> float | None:
+        """Return when the last way to `peer` was lost; None if that never happened."""
+        return self._reachable_until.get(peer)
+
+    def unreachable_count(self) -> int:
+        """Return how many peers are known to which there is no way."""
+        return len(self._store) - len(self._routes)
+
+    def send(self, event: SendUnicast, epoch: int) -> None:
+        """Sign and send a unicast of ours; LocalMisuse if nobody registered its channel or it is too large."""
+        if not self._exchange.is_registered(event.channel) or len(event.payload) > PAYLOAD_BYTES_MAX:
+            raise LocalMisuse(f"{len(event.payload)} bytes for channel {event.channel!r}: not registered, or too many")
+        if event.destination == self._me:
+            self._outbox.deliver(Delivered(event.channel, self._me, event.payload, unicast=True))
+            return
+        self._sequence += 1
+        self._forward(
+            write_unicast(
+                self._signer, event.channel, event.destination, event.payload, epoch=epoch, sequence=self._sequence
+            )
+        )
+
+    def unicast_received(self, unicast: Unicast) -> None:
+        """Deliver a unicast that is for us, once; pass on any other."""
+        if unicast.destination != self._me:
+            self._forward(unicast)
+        elif not self._exchange.is_registered(unicast.channel):
+            self._counters.unregistered += 1
+        elif self._store.get(unicast.source) is None or not is_authentic_unicast(unicast, self._verify):
+            # A source is known before its unicasts come, as its record takes the same links; this bounds the windows.
+            self._counters.forged += 1
+        elif not self._windows.setdefault(unicast.source, ReplayWindow()).take(unicast.epoch, unicast.sequence):
+            self._counters.replayed += 1
+        else:
+            self._outbox.deliver(Delivered(unicast.channel, unicast.source, unicast.payload, unicast=True))
+
+    def check(self) -> bool:
+        """Tell whether each next hop is a neighbour, as it must be unless the ways are to be searched anew."""
+        hops = (route.next_hop for route in self._routes.values() if route.next_hop is not None)
+        return self._is_stale or all(self._links.current(hop) is not None for hop in hops)
+
+    def _forward(self, unicast: Unicast) -> None:
+        link = self._link_towards(unicast.destination)
+        if link is None or unicast.hops == 0:
+            self._counters.unroutable += 1
+            return
+        self._outbox.send(link.ident, msgspec.structs.replace(unicast, hops=unicast.hops - 1))
+
+    def _link_towards(self, destination: PeerName) -> Link | None:
+        link = self._links.current(destination)
+        if link is not None:
+            return link
+        route = self._routes.get(destination)
+        return None if route is None or route.next_hop is None else self._links.current(route.next_hop)

@@ -1,0 +1,126 @@
+"""The records known: for each origin the one of highest rank, whoever brought it and in whatever order.
+
+The merge is a join: commutative, associative, idempotent. Not here: sending (`gossip.exchange`), writing our own
+(`gossip.author`). Nothing is ever dropped: the record of a dead peer stays, its rights do too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from gossip.error import RemoteViolation
+from gossip.name import PeerName
+from gossip.record import RANK_NONE, Rank, Record, RecordBody, open_body
+from gossip.view import Counters
+from gossip.wire import RECORDS_MAX, DigestEntry
+
+FINGERPRINT_BYTES = 16
+
+
+class Merged(Enum):
+    """What a record did to the store."""
+
+    NOTHING = "nothing"
+    """Known already, older, forged, unreadable, or one too many."""
+    RENEWED = "renewed"
+    """Newer than the known one, of the same life and with the same summary: the links may differ."""
+    CHANGED = "changed"
+    """Its origin is new, or begins another life, or gives another summary of itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A record and what it says."""
+
+    record: Record
+    body: RecordBody
+    heard_at: float | None
+    """When it came (monotonic seconds); None if it was restored from a snapshot."""
+
+
+class RecordStore:
+    """Origin → its newest record. Iterates in the order in which origins became known."""
+
+    def __init__(self, *, is_authentic: Callable[[Record], bool], counters: Counters) -> None:
+        self._is_authentic = is_authentic
+        self._counters = counters
+        self._known: dict[PeerName, Known] = {}
+        self._fingerprint = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, origin: object) -> bool:
+        return origin in self._known
+
+    def __iter__(self) -> Iterator[PeerName]:
+        return iter(self._known)
+
+    def get(self, origin: PeerName) -> Known | None:
+        """Return what is known of `origin`, None if nothing."""
+        return self._known.get(origin)
+
+    def rank(self, origin: PeerName) -> Rank:
+        """Return the rank of the record known of `origin`; RANK_NONE if none is."""
+        known = self._known.get(origin)
+        return RANK_NONE if known is None else known.record.rank
+
+    def merge(self, record: Record, heard_at: float | None) -> Merged:
+        """Take `record` if it is authentic and newer than the known one. The costly signature is checked last."""
+        known = self._known.get(record.origin)
+        if known is not None and record.rank <= known.record.rank:
+            self._counters.stale += record.rank < known.record.rank
+            return Merged.NOTHING
+        if known is None and len(self._known) >= RECORDS_MAX:
+            self._counters.refused += 1
+            return Merged.NOTHING
+        if not self._is_authentic(record):
+            self._counters.forged += 1
+            return Merged.NOTHING
+        try:
+            body = open_body(record)
+        except RemoteViolation:
+            # Its origin wrote that, not the neighbour who passed it on: no reason to part from the neighbour.
+            self._counters.malformed += 1
+            return Merged.NOTHING
+        self._known[record.origin] = Known(record, body, heard_at)
+        self._fingerprint ^= _mark(record)
+        if known is None:
+            return Merged.CHANGED
+        self._fingerprint ^= _mark(known.record)
+        is_renewed = record.epoch == known.record.epoch and body.summary == known.body.summary
+        return Merged.RENEWED if is_renewed else Merged.CHANGED
+
+    def fingerprint(self) -> bytes:
+        """Return a hash of all ranks, kept up at O(1) per record: equal for two stores iff they hold the same."""
+        return self._fingerprint.to_bytes(FINGERPRINT_BYTES, "big")
+
+    def digest(self) -> tuple[DigestEntry, ...]:
+        """Return the rank of each record."""
+        return tuple(DigestEntry(origin, *known.record.rank) for origin, known in self._known.items())
+
+    def newer_than(self, digest: tuple[DigestEntry, ...]) -> tuple[PeerName, ...]:
+        """Return the origins of which our record is newer than `digest` says, or not in it."""
+        theirs = {entry.origin: entry.rank for entry in digest}
+        return tuple(
+            origin for origin, known in self._known.items() if known.record.rank > theirs.get(origin, RANK_NONE)
+        )
+
+    def older_than(self, digest: tuple[DigestEntry, ...]) -> tuple[PeerName, ...]:
+        """Return the origins of which `digest` names a newer record than ours, as far as there is room for them."""
+        full = len(self._known) >= RECORDS_MAX
+        newer = {
+            entry.origin: None
+            for entry in digest
+            if entry.rank > self.rank(entry.origin) and not (full and entry.origin not in self._known)
+        }
+        return tuple(newer)
+
+
+def _mark(record: Record) -> int:
+    epoch, version, tag = record.rank
+    text = f"{record.origin} {epoch} {version} {tag.hex()}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=FINGERPRINT_BYTES).digest(), "big")

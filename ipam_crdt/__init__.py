@@ -1,0 +1,63 @@
+"""Who owns which addresses: a ring of CIDR blocks that merges without conflict, and an allocator over it. Pure.
+
+No I/O, no clock, no randomness of its own, and no knowledge of gossip: a peer is an opaque, ordered name. The counterpart
+is the agent, which performs the outputs and carries the payloads.
+"""
+
+from ipam_crdt.allocator import Allocator
+from ipam_crdt.error import (
+    IpamError,
+    LocalMisuse,
+    RemoteViolation,
+    SnapshotCorrupt,
+    SnapshotForeign,
+    UniverseMismatch,
+)
+from ipam_crdt.event import (
+    Allocate,
+    Allocated,
+    Announce,
+    Claim,
+    Founding,
+    Input,
+    MessageReceived,
+    Output,
+    OwnershipChanged,
+    PeersReachable,
+    Persist,
+    Refused,
+    Release,
+    RingReceived,
+    Send,
+)
+from ipam_crdt.ring import Owner
+from ipam_crdt.status import IpamStatus, OwnerStatus, WaitingStatus
+
+__all__ = [
+    "Allocate",
+    "Allocated",
+    "Allocator",
+    "Announce",
+    "Claim",
+    "Founding",
+    "Input",
+    "IpamError",
+    "IpamStatus",
+    "LocalMisuse",
+    "MessageReceived",
+    "Output",
+    "Owner",
+    "OwnerStatus",
+    "OwnershipChanged",
+    "PeersReachable",
+    "Persist",
+    "Refused",
+    "Release",
+    "RemoteViolation",
+    "RingReceived",
+    "Send",
+    "SnapshotCorrupt",
+    "SnapshotForeign",
+    "UniverseMismatch",
+    "WaitingStatus",
+]

@@ -1,0 +1,120 @@
+"""What goes into the allocator and what comes out: frozen values in two closed unions. No behaviour.
+
+Times are seconds on the caller's monotonic clock, the same that it passes as `now`.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address
+
+from ipam_crdt.ring import Owner
+
+
+class Founding(Enum):
+    """What to do when there is no snapshot."""
+
+    FOUND = "found"
+    """Make a ring and own all of it, at once."""
+    JOIN = "join"
+    """Wait for somebody's ring; never make one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate:
+    """Any address for this ident. Answered once, with `Allocated` or `Refused`, at the deadline at the latest.
+
+    An ident that has an address is given the same again. One that waits already goes on waiting, to the new deadline.
+    """
+
+    ident: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """This very address for this ident. Answered as `Allocate` is; refused at once if somebody else has it."""
+
+    ident: str
+    address: IPv4Address
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The ident needs its address no longer. One that still waits is refused; one that is not known is ignored."""
+
+    ident: str
+
+
+@dataclass(frozen=True, slots=True)
+class RingReceived:
+    """Ring knowledge from a peer: the payload of an `Announce`, or a peer's `state()`."""
+
+    source: Owner
+    """Who sent it to us, not who first knew it."""
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """The payload of a `Send` of that peer to us."""
+
+    source: Owner
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeersReachable:
+    """Exactly these peers can be sent a message now, as far as is known."""
+
+    owners: tuple[Owner, ...]
+
+
+Input = Allocate | Claim | Release | RingReceived | MessageReceived | PeersReachable
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Must be durable before the outputs after it are performed. Always the first; replaces all snapshots before it."""
+
+    snapshot: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Ring news for every peer."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message for one peer. It may be lost or come twice."""
+
+    destination: Owner
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Allocated:
+    """The ident has this address until it is released."""
+
+    ident: str
+    address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The ident gets no address. Ask again if the reason may have gone."""
+
+    ident: str
+    reason: str
+    """A sentence that names the cause and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipChanged:
+    """Some block has another owner than before; `owned()` tells."""
+
+
+Output = Persist | Announce | Send | Allocated | Refused | OwnershipChanged

@@ -1,0 +1,288 @@
+"""The ring: who owns which block of the universe. A value that only grows; not the addresses inside a block.
+
+Theory of operation
+-------------------
+What the ring *is*: a function that gives each address of the universe a title `(version, owner, heir)`. Titles are
+totally ordered; an address of which nothing is known has the least title of all, `NOBODY`. The merge of two rings is the
+greater title, address by address. A product of total orders under maximum is a join-semilattice, so the merge is
+commutative, associative and idempotent whatever a peer sends, in any order, however often.
+
+What the ring *stores*: that function as the fewest aligned blocks on each of which it is constant. This form is unique, so
+equal rings have equal entries and equal digests. A split is therefore no event: giving away a half changes the titles of that
+half and nothing else. A re-join is none either: where two buddies carry one title, they are one entry. There is no
+marker for "split", nothing is ever deleted, and an old coarse entry that comes late loses at just those
+addresses for which a newer title is known.
+
+Why no address has two owners: a title of version v+1 is made only by the owner named in version v, once, and is persisted
+by it before anybody hears of it. By induction each version of an address has one title. A peer that holds `(v, itself)` as
+the greatest it knows has not passed the address on, so nobody can hold a greater one. docs/decisions/0001 has the
+argument in full. Two titles of one version mean that this was broken (a state folder copied or brought back from a backup);
+the merge still joins, and returns the `Conflict` beside the result.
+
+The heir is who falls heir if the owner is removed: at first the giver. Nothing here acts on it.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, NewType
+
+from ipam_crdt.cidr import ADDRESS_BITS, Block, carve
+
+Owner = NewType("Owner", str)
+
+RING_ID_BYTES = 16
+VERSION_MAX = 2**53 - 1
+"""Versions count the changes of owner of one address; this is never reached, and every language reads it exactly."""
+ENTRIES_MAX = 16_384
+"""1,000 peers need about 3,000. A ring of that many entries still fits one frame of 1 MiB (with `OWNERS_MAX`)."""
+OWNERS_MAX = 8_192
+"""Names in one ring, heirs too: eight times the mesh this is built for."""
+
+
+class Title(NamedTuple):
+    """The right to a block. Titles sort by version, then owner, then heir: that order is what a merge decides by."""
+
+    version: int
+    """How often the owner has changed; 1 is the founder's."""
+    owner: Owner
+    """Who may hand out its addresses, and who alone may pass it on."""
+    heir: Owner
+    """Who falls heir when the owner is removed; empty for the founder's blocks."""
+
+
+NOBODY = Title(0, Owner(""), Owner(""))
+"""The title of an address of which nothing has been heard: less than any other."""
+
+
+class Entry(NamedTuple):
+    """One block under one title."""
+
+    block: Block
+    """The range."""
+    title: Title
+    """Its title."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A block whose title a merge has raised."""
+
+    block: Block
+    """The range."""
+    before: Title
+    """The title that it had."""
+    after: Title
+    """The greater one that it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two titles of one version: the law that only an owner passes a block on was broken somewhere."""
+
+    block: Block
+    """Where both are claimed."""
+    kept: Title
+    """The greater, which every peer will keep."""
+    other: Title
+    """The lesser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What came of a merge."""
+
+    ring: "Ring"
+    """The join."""
+    changes: tuple[Change, ...]
+    """Where it differs from the ring before; empty if nothing was new."""
+    conflicts: tuple[Conflict, ...]
+    """Findings, not obstacles."""
+
+    @property
+    def news(self) -> tuple[Entry, ...]:
+        """The changes as entries, for those who have yet to hear them."""
+        return tuple(joined(Entry(change.block, change.after) for change in self.changes))
+
+
+def joined(entries: Iterable[Entry]) -> list[Entry]:
+    """The same titles in the fewest blocks. The entries must be disjoint and in order of address."""
+    stack: list[Entry] = []
+    for entry in entries:
+        whole = entry
+        while stack and stack[-1].title == whole.title and stack[-1].block.is_buddy_of(whole.block):
+            whole = Entry(stack.pop().block.parent(), whole.title)
+        stack.append(whole)
+    return stack
+
+
+class Ring:
+    """An immutable ring over one universe, with the identity that its founder drew."""
+
+    __slots__ = ("_blocks_by_owner", "entries", "ring_id", "universe")
+
+    def __init__(self, ring_id: bytes, universe: Block, entries: tuple[Entry, ...]) -> None:
+        self.ring_id = ring_id
+        self.universe = universe
+        self.entries = entries
+        self._blocks_by_owner: dict[Owner, tuple[Block, ...]] | None = None
+
+    @classmethod
+    def unknown(cls, ring_id: bytes, universe: Block) -> "Ring":
+        """The ring of a peer that has heard its name and nothing else."""
+        return cls(ring_id, universe, (Entry(universe, NOBODY),))
+
+    @classmethod
+    def founded(cls, ring_id: bytes, universe: Block, founder: Owner) -> "Ring":
+        """The first ring: all belongs to the founder, and there is no heir."""
+        return cls(ring_id, universe, (Entry(universe, Title(1, founder, Owner(""))),))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Ring):
+            return NotImplemented
+        return (self.ring_id, self.universe, self.entries) == (other.ring_id, other.universe, other.entries)
+
+    def __hash__(self) -> int:
+        return hash((self.ring_id, self.universe, self.entries))
+
+    def __repr__(self) -> str:
+        parts = (f"{entry.block} {entry.title.owner}@{entry.title.version}" for entry in self.entries)
+        return f"Ring({self.ring_id.hex()[:8]}: {', '.join(parts)})"
+
+    def merge(self, entries: Iterable[Entry]) -> Merged:
+        """The join of this ring with what somebody else knows of the same ring; this ring itself when nothing is new.
+
+        The entries lie inside the universe and are disjoint: the decoder has seen to both.
+        """
+        mine = list(self.entries)
+        changes: list[Change] = []
+        conflicts: list[Conflict] = []
+        for theirs in entries:
+            _merge_entry(mine, theirs, changes, conflicts)
+        ring = Ring(self.ring_id, self.universe, tuple(mine)) if changes else self
+        return Merged(ring, tuple(changes), tuple(conflicts))
+
+    def grant(self, block: Block, *, giver: Owner, taker: Owner) -> Merged:
+        """The ring after the giver has passed on a block of its own; the giver is its heir.
+
+        Ask `may_grant` first. One version for the whole block, beyond all in it, so that it becomes a single entry.
+        """
+        assert self.may_grant(block, giver) and taker and taker != giver, (block, giver, taker)
+        version = 1 + max(entry.title.version for entry in self._overlapping(block))
+        return self.merge([Entry(block, Title(version, taker, giver))])
+
+    def may_grant(self, block: Block, giver: Owner) -> bool:
+        """Whether the whole block belongs to the giver and the ring has room for its parts."""
+        room = len(self.entries) + ADDRESS_BITS < ENTRIES_MAX
+        return room and all(
+            entry.title.owner == giver and entry.title.version < VERSION_MAX for entry in self._overlapping(block)
+        )
+
+    def entry_at(self, address: int) -> Entry:
+        """The entry that holds an address of the universe."""
+        assert self.universe.holds(address), address
+        return self.entries[_index_at(self.entries, address)]
+
+    def known(self) -> tuple[Entry, ...]:
+        """The entries of which something is known, in order: all there is to tell others."""
+        return tuple(entry for entry in self.entries if entry.title.version > 0)
+
+    def entries_of(self, owner: Owner) -> tuple[Entry, ...]:
+        """The owner's entries, in order; empty if it owns nothing."""
+        return tuple(entry for entry in self.entries if entry.title.owner == owner)
+
+    def blocks_of(self, owner: Owner) -> tuple[Block, ...]:
+        """The owner's ranges in the fewest blocks, whatever their versions; empty if it owns nothing."""
+        return self._by_owner().get(owner, ())
+
+    def owners(self) -> tuple[Owner, ...]:
+        """Everyone who owns something, sorted."""
+        return tuple(self._by_owner())
+
+    def is_within_limits(self) -> bool:
+        """Whether it can be held and sent: a hostile peer may try to make it endless."""
+        if len(self.entries) * 2 <= OWNERS_MAX:
+            return True
+        names = {name for entry in self.entries for name in (entry.title.owner, entry.title.heir)}
+        return len(self.entries) <= ENTRIES_MAX and len(names) <= OWNERS_MAX
+
+    def check(self) -> list[str]:
+        """What is wrong with it, as sentences: nothing, or there is a bug in this file."""
+        violations: list[str] = []
+        address = self.universe.start
+        for entry in self.entries:
+            if entry.block.start != address:
+                violations.append(f"{entry.block} does not follow what ends before {address}")
+            if not entry.block.is_aligned or not self.universe.covers(entry.block):
+                violations.append(f"{entry.block} is not an aligned part of {self.universe}")
+            if (entry.title.version == 0) != (not entry.title.owner):
+                violations.append(f"{entry.block} has a version and an owner that do not go together")
+            address = entry.block.end
+        if address != self.universe.end:
+            violations.append(f"the entries end before {self.universe} does")
+        if len(joined(self.entries)) != len(self.entries):
+            violations.append("buddies of one title are two entries")
+        return violations
+
+    def _overlapping(self, block: Block) -> tuple[Entry, ...]:
+        first = _index_at(self.entries, block.start)
+        return self.entries[first : _index_at(self.entries, block.end - 1) + 1]
+
+    def _by_owner(self) -> dict[Owner, tuple[Block, ...]]:
+        if self._blocks_by_owner is None:
+            gathered: dict[Owner, list[Entry]] = {}
+            for block, title in self.entries:
+                if title.version > 0:
+                    gathered.setdefault(title.owner, []).append(Entry(block, NOBODY))
+            self._blocks_by_owner = {
+                owner: tuple(entry.block for entry in joined(gathered[owner])) for owner in sorted(gathered)
+            }
+        return self._blocks_by_owner
+
+
+def _index_at(entries: list[Entry] | tuple[Entry, ...], address: int) -> int:
+    return bisect_right(entries, Entry(Block(address, ADDRESS_BITS + 1), NOBODY)) - 1
+
+
+def _merge_entry(mine: list[Entry], theirs: Entry, changes: list[Change], conflicts: list[Conflict]) -> None:
+    """Raise the titles of one block, in place. Blocks are aligned, so either one of mine covers it or some tile it."""
+    block, title = theirs
+    first = _index_at(mine, block.start)
+    cover = mine[first]
+    if cover.block.covers(block):
+        if not _is_raised(block, cover.title, title, changes, conflicts):
+            return
+        last = first + 1
+        pieces = [Entry(part, title if part == block else cover.title) for part in carve(cover.block, block)]
+    else:
+        last = bisect_left(mine, Entry(Block(block.end, -1), NOBODY), first)
+        pieces = [
+            Entry(old.block, title) if _is_raised(old.block, old.title, title, changes, conflicts) else old
+            for old in mine[first:last]
+        ]
+    mine[first:last] = joined(pieces)
+    _join_upwards(mine, first)
+
+
+def _is_raised(block: Block, old: Title, new: Title, changes: list[Change], conflicts: list[Conflict]) -> bool:
+    if old.version == new.version and old != new:
+        conflicts.append(Conflict(block, max(old, new), min(old, new)))
+    if new <= old:
+        return False
+    changes.append(Change(block, old, new))
+    return True
+
+
+def _join_upwards(mine: list[Entry], index: int) -> None:
+    """Join the entry with its buddy, and the whole with its buddy, as long as they carry one title, in place."""
+    while True:
+        block, title = mine[index]
+        is_upper = bool(block.start & block.size)
+        lower = index - 1 if is_upper else index
+        if lower < 0 or lower + 1 >= len(mine):
+            return
+        other = mine[lower if is_upper else lower + 1]
+        if other.title != title or not other.block.is_buddy_of(block):
+            return
+        mine[lower : lower + 2] = [Entry(block.parent(), title)]
+        index = lower

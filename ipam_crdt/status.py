@@ -1,0 +1,53 @@
+"""What the allocator tells a person: frozen values, sentences where something is not right. No behaviour."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from ipam_crdt.ring import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerStatus:
+    """One owner's part of the ring."""
+
+    owner: Owner
+    ranges: tuple[IPv4Network, ...]
+    """Its ranges in the fewest CIDRs."""
+    addresses: int
+    """How many addresses are in them."""
+    free: int | None
+    """How many of them are free: for ourselves exactly, for others as last heard; None if never heard."""
+    reachable: bool
+    """Whether it can be asked now; true for ourselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingStatus:
+    """One request without an answer yet."""
+
+    ident: str
+    address: IPv4Address | None
+    """The address it claims; None if any will do."""
+    deadline: float
+    """When it will be refused, in seconds on the clock of `now`."""
+    reason: str
+    """Why it waits, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class IpamStatus:
+    """All of it."""
+
+    universe: IPv4Network
+    ring_id: bytes | None
+    """None until a ring is founded or heard of."""
+    owners: tuple[OwnerStatus, ...]
+    """Sorted by name."""
+    unknown: int
+    """How many addresses have no owner that we have heard of."""
+    allocated: int
+    """How many addresses are handed out here."""
+    pending: tuple[WaitingStatus, ...]
+    """In the order in which they were asked for."""
+    findings: tuple[str, ...]
+    """What is wrong and what to do about it, as sentences."""

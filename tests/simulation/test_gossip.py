@@ -1,0 +1,265 @@
+"""Meshes in the World: whatever happens, nobody believes what was never said, and when it is over all agree.
+
+WEAVEMESH_SEEDS=N runs N seeds instead of the default; WEAVEMESH_SEED=S runs that one alone. A failure names its seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gossip.discovery import links_wanted
+from tests.simulation.gossip_world import Host, World
+
+SEEDS_DEFAULT = 100
+SEEDS_PER_TEST = 20
+CHAOS_S = 20.0
+SETTLED_S = 70.0
+"""Two of the longest back-offs, and the silence after which links are given up."""
+
+
+def seeds() -> range:
+    if "WEAVEMESH_SEED" in os.environ:
+        seed = int(os.environ["WEAVEMESH_SEED"])
+        return range(seed, seed + 1)
+    return range(int(os.environ.get("WEAVEMESH_SEEDS", SEEDS_DEFAULT)))
+
+
+def run_chaos(seed: int) -> World:
+    """Start hosts, harm them for a while, heal everything, and see that all is as it should be."""
+    rng = random.Random(seed)
+    delay_s = rng.choice([(0.001, 0.01), (0.001, 0.2), (0.05, 0.05)])
+    world = World(seed=seed, host_count=rng.randint(2, 7), delay_s=delay_s)
+    with world.reporting():
+        for host in world.hosts:
+            world.at(rng.uniform(0, 2), partial(start, world, rng, host))
+        for _ in range(rng.randint(5, 40)):
+            world.at(rng.uniform(1, CHAOS_S), partial(harm, world, rng))
+        world.run(CHAOS_S)
+        world.heal()
+        for host in world.hosts:
+            if host.mesh is None:
+                start(world, rng, host)
+        world.run_until(world.agrees, at_most_s=SETTLED_S)
+        assert_settled(world)
+    return world
+
+
+def start(world: World, rng: random.Random, host: Host) -> None:
+    """Start a host towards a few others; the chain over all keeps the mesh connectable."""
+    if host.mesh is not None:
+        return
+    others = [world.hosts[host.index - 1].target] if host.index > 0 else []
+    others += [rng.choice(world.hosts).target for _ in range(rng.randint(0, 2))]
+    world.start(host, *dict.fromkeys(others))
+
+
+def harm(world: World, rng: random.Random) -> None:
+    """Do one thing that happens in the world."""
+    one, other = rng.choice(world.hosts), rng.choice(world.hosts)
+    rng.choice([fall, fall, cut_one, cut_many, heal, speak, speak])(world, rng, one, other)
+
+
+def fall(world: World, rng: random.Random, one: Host, _: Host) -> None:
+    """Crash what runs and start what does not; now and then with a restored backup, which knows no epochs any more."""
+    if one.mesh is None:
+        start(world, rng, one)
+        return
+    world.crash(one, is_silent=rng.random() < 0.5)
+    if rng.random() < 0.2:
+        one.disk, one.epoch = None, 0
+        start(world, rng, one)
+
+
+def cut_one(world: World, _: random.Random, one: Host, other: Host) -> None:
+    if one is not other:
+        world.cut(one, other)
+
+
+def cut_many(world: World, rng: random.Random, _one: Host, _other: Host) -> None:
+    middle = rng.randint(1, len(world.hosts) - 1)
+    for left in world.hosts[:middle]:
+        for right in world.hosts[middle:]:
+            world.cut(left, right)
+
+
+def heal(world: World, _: random.Random, _one: Host, _other: Host) -> None:
+    world.heal()
+
+
+def speak(world: World, _: random.Random, one: Host, other: Host) -> None:
+    if one.mesh is not None:
+        world.describe(one, b"step %d" % world.steps)
+        world.say(one, b"word%d" % world.steps)
+        world.unicast(one, other, b"to you %d" % world.steps)
+
+
+def assert_settled(world: World) -> None:
+    """All agree about everything, no two links join one pair, nobody dials any more, unicasts arrive once."""
+    world.run(15.0)
+    assert world.agrees()
+    assert len(set(world.topologies())) == 1
+    opened = world.links_opened()
+    world.run(10.0)
+    assert world.links_opened() == opened, "links still come and go"
+    for host in world.hosts:
+        assert host.mesh is not None
+        peers = [view.peer for view in host.mesh.links()]
+        assert len(peers) == len(set(peers)), "two links to one peer"
+        assert len(peers) >= min(links_wanted(len(world.hosts)), len(world.hosts) - 1)
+        counters = host.mesh.counters()
+        assert (counters.violations, counters.forged, counters.malformed, counters.replayed) == (0, 0, 0, 0)
+    for host in world.hosts:
+        for other in world.hosts:
+            if host is not other:
+                world.unicast(host, other, b"finally")
+    world.run(3.0)
+    for host in world.hosts:
+        senders = [source for source, payload in host.unicasts if payload == b"finally"]
+        assert sorted(senders) == sorted(other.name for other in world.hosts if other is not host)
+
+
+@pytest.mark.parametrize("batch", range(-(-len(seeds()) // SEEDS_PER_TEST)))
+def test_all_agree_after_any_harm(batch: int) -> None:
+    for seed in seeds()[batch * SEEDS_PER_TEST : (batch + 1) * SEEDS_PER_TEST]:
+        run_chaos(seed)
+
+
+def test_a_restart_remembers_peers_and_targets_but_reaches_nobody_yet() -> None:
+    world = World(seed=1, host_count=3)
+    with world.reporting():
+        world.start(world.hosts[0])
+        world.start(world.hosts[1], world.hosts[0].target)
+        world.start(world.hosts[2], world.hosts[1].target)
+        world.run_until(world.agrees, at_most_s=5)
+        host = world.hosts[2]
+        world.crash(host, is_silent=False)
+        for other in world.hosts[:2]:
+            world.cut(host, other)
+        world.start(host)
+        assert host.mesh is not None
+        me, *others = host.mesh.peers()
+        assert [view.name for view in others] == sorted(world.hosts[index].name for index in (0, 1))
+        assert me.reachable
+        assert [(view.reachable, view.last_heard) for view in others] == [(False, None)] * 2
+        assert all(view.summary for view in others)
+        assert [view.target for view in host.mesh.targets()] == [world.hosts[1].target]
+        world.heal()
+        world.run_until(world.agrees, at_most_s=10)
+
+
+def test_a_silently_dead_peer_is_unreachable_for_all_within_six_seconds() -> None:
+    world = World(seed=2, host_count=7)
+    with world.reporting():
+        for host in world.hosts:
+            world.start(host, world.hosts[0].target)
+        world.run_until(world.agrees, at_most_s=10)
+        world.run(10)
+        world.crash(world.hosts[3], is_silent=True)
+        world.run_until(world.agrees, at_most_s=6, step_s=0.1)
+        for host in world.alive():
+            assert host.mesh is not None
+            dead = host.mesh.peer(world.hosts[3].name)
+            assert dead is not None
+            assert dead.summary, "its record stays"
+            assert dead.last_heard is not None
+
+
+def test_two_halves_find_each_other_after_a_partition() -> None:
+    world = World(seed=3, host_count=12)
+    with world.reporting():
+        for host in world.hosts:
+            world.start(host, world.hosts[0].target)
+        world.run_until(world.agrees, at_most_s=10)
+        for left in world.hosts[:6]:
+            for right in world.hosts[6:]:
+                world.cut(left, right)
+        world.run(60)
+        world.say(world.hosts[1], b"left")
+        world.say(world.hosts[10], b"right")
+        world.describe(world.hosts[2], b"changed")
+        world.describe(world.hosts[9], b"changed too")
+        world.run(120)
+        assert not world.agrees()
+        world.heal()
+        world.run_until(world.agrees, at_most_s=30)
+        assert len(set(world.topologies())) == 1
+
+
+def test_without_discovery_a_chain_stays_a_chain_and_unicasts_cross_it() -> None:
+    world = World(seed=4, host_count=6, discovery=False)
+    with world.reporting():
+        for host in world.hosts:
+            world.start(host, *([world.hosts[host.index - 1].target] if host.index else []))
+        world.run_until(world.agrees, at_most_s=10)
+        world.run(20)
+        assert world.links_opened() == 2 * 5
+        first, last = world.hosts[0], world.hosts[-1]
+        assert first.mesh is not None
+        view = first.mesh.peer(last.name)
+        assert view is not None
+        assert (view.hops, view.next_hop, view.linked) == (5, world.hosts[1].name, None)
+        world.unicast(first, last, b"across")
+        world.run(2)
+        assert last.unicasts == [(first.name, b"across")]
+
+
+def test_machines_with_one_identity_overtake_each_other_at_a_walking_pace() -> None:
+    world = World(seed=5, host_count=4)
+    original, clone, *others = world.hosts
+    clone.signer = original.signer
+    clone.said = original.said
+    with world.reporting():
+        for host in others:
+            world.start(host, others[0].target)
+        world.start(original, others[0].target)
+        world.start(clone, others[1].target)
+        world.run(5)
+        before = [host.frames_sent for host in world.hosts]
+        world.run(20)
+        for host, sent in zip(world.hosts, before, strict=True):
+            assert (host.frames_sent - sent) / 20 < 40, "frames a second"
+        assert original.mesh is not None
+        assert original.mesh.counters().overtaken > 0, "the clone is noticed"
+
+
+def test_fifty_peers_keep_few_links_and_say_little() -> None:
+    world = World(seed=6, host_count=50, delay_s=(0.05, 0.05))
+    with world.reporting():
+        for host in world.hosts:
+            world.start(host, world.hosts[max(0, host.index - 1)].target)
+        world.run_until(world.agrees, at_most_s=10)
+        world.run(20)
+        links = [len(host.mesh.links()) for host in world.hosts if host.mesh is not None]
+        assert min(links) >= 3
+        assert max(links) <= 14
+        bytes_before = sum(host.bytes_sent for host in world.hosts)
+        opened = world.links_opened()
+        world.run(10)
+        assert (sum(host.bytes_sent for host in world.hosts) - bytes_before) / 10 / 50 <= 2048, (
+            "bytes a second and peer"
+        )
+        assert world.links_opened() == opened
+
+
+HASH_SEED_PROGRAM = "from tests.simulation.test_gossip import run_chaos; print(run_chaos(7).trace_hash())"
+
+
+def test_a_run_does_not_depend_on_the_hash_seed() -> None:
+    traces = [
+        subprocess.run(
+            [sys.executable, "-c", HASH_SEED_PROGRAM],
+            cwd=Path(__file__).resolve().parents[2],
+            env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": "."},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert traces[0] == traces[1]

@@ -1,0 +1,133 @@
+"""The laws of probing, by transcripts: inputs in, outputs out, time as an argument."""
+
+from ipaddress import IPv4Address
+from random import Random
+
+from weavemesh.overlay.probe import (
+    ANSWER_TIMEOUT_S,
+    LOSS_WINDOW,
+    PROBES_PER_SECOND_MAX,
+    SETTLE_S,
+    SILENT_AFTER_S,
+    FirstAnswer,
+    ProbeAnswered,
+    ProbeName,
+    Prober,
+    ProbeTargets,
+    SendProbe,
+)
+
+A, B = ProbeName("a"), ProbeName("b")
+ADDRESS_A, ADDRESS_B = IPv4Address("10.32.0.1"), IPv4Address("10.40.0.1")
+
+
+def prober(**addresses: str) -> Prober:
+    machine = Prober(rng=Random(1))
+    machine.receive(ProbeTargets({ProbeName(name): IPv4Address(text) for name, text in addresses.items()}), 0.0)
+    return machine
+
+
+def next_probe(machine: Prober) -> tuple[SendProbe, float]:
+    """Advance to the next probe that is sent."""
+    for _ in range(100):
+        now = machine.deadline()
+        assert now is not None
+        machine.tick(now)
+        for output in machine.outputs():
+            if isinstance(output, SendProbe):
+                return output, now
+    raise AssertionError("no probe was sent")
+
+
+def test_nobody_to_ask_means_no_timer() -> None:
+    assert Prober(rng=Random(1)).deadline() is None
+
+
+def test_a_new_peer_is_asked_after_it_had_time_to_settle() -> None:
+    machine = prober(a="10.32.0.1")
+    assert machine.deadline() == SETTLE_S
+    probe, _ = next_probe(machine)
+    assert probe.address == ADDRESS_A
+
+
+def test_an_answer_gives_round_trip_time_and_is_told_once() -> None:
+    machine = prober(a="10.32.0.1")
+    probe, now = next_probe(machine)
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), now + 0.02)
+    assert machine.outputs() == [FirstAnswer(A)]
+    health = machine.health(A)
+    assert health is not None and health.rtt_s is not None
+    assert abs(health.rtt_s - 0.02) < 1e-9
+    assert health.is_alive(now + 0.02)
+    assert health.loss == 0
+    probe, now = next_probe(machine)
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), now + 0.02)
+    assert machine.outputs() == []
+
+
+def test_an_answer_through_anothers_tunnel_proves_nothing() -> None:
+    machine = prober(a="10.32.0.1", b="10.40.0.1")
+    probe, now = next_probe(machine)
+    other = ADDRESS_B if probe.address == ADDRESS_A else ADDRESS_A
+    machine.receive(ProbeAnswered(probe.nonce, other), now)
+    assert not [output for output in machine.outputs() if isinstance(output, FirstAnswer)]
+
+
+def test_a_made_up_or_doubled_answer_changes_nothing() -> None:
+    machine = prober(a="10.32.0.1")
+    probe, now = next_probe(machine)
+    machine.receive(ProbeAnswered(probe.nonce ^ 1, ADDRESS_A), now)
+    assert machine.health(A) is not None and machine.outputs() == []
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), now + 0.01)
+    first = machine.health(A)
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), now + 5)
+    assert machine.health(A) == first
+
+
+def test_silence_is_loss_and_in_the_end_a_dead_tunnel_that_is_told_when_it_returns() -> None:
+    machine = prober(a="10.32.0.1")
+    probe, answered = next_probe(machine)
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), answered)
+    machine.outputs()
+    now = answered
+    while now < answered + SILENT_AFTER_S + ANSWER_TIMEOUT_S:
+        probe, now = next_probe(machine)
+    health = machine.health(A)
+    assert health is not None and health.loss > 0.5
+    assert not health.is_alive(now)
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), now)
+    assert machine.outputs() == [FirstAnswer(A)]
+
+
+def test_loss_is_told_of_a_bounded_window() -> None:
+    machine = prober(a="10.32.0.1")
+    for _ in range(3 * LOSS_WINDOW):
+        next_probe(machine)
+    health = machine.health(A)
+    assert health is not None and health.loss == 1.0
+
+
+def test_a_peer_that_leaves_is_not_asked_and_one_that_moves_starts_afresh() -> None:
+    machine = prober(a="10.32.0.1")
+    probe, now = next_probe(machine)
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), now)
+    machine.outputs()
+    machine.receive(ProbeTargets({A: ADDRESS_B}), now)
+    health = machine.health(A)
+    assert health is not None and health.last_answer is None
+    machine.receive(ProbeTargets({}), now)
+    machine.tick(now + 60)
+    assert machine.health(A) is None
+    assert machine.outputs() == []
+    assert machine.deadline() is None
+
+
+def test_the_cost_of_probing_does_not_grow_with_the_mesh() -> None:
+    peers = {ProbeName(f"p{i:04}"): IPv4Address(0x0A200000 + i) for i in range(1000)}
+    machine = Prober(rng=Random(1))
+    machine.receive(ProbeTargets(peers), 0.0)
+    sent, horizon_s = 0, 300.0
+    while (now := machine.deadline()) is not None and now < horizon_s:
+        machine.tick(now)
+        sent += sum(isinstance(output, SendProbe) for output in machine.outputs())
+    assert sent <= len(peers) + PROBES_PER_SECOND_MAX * horizon_s * 1.1

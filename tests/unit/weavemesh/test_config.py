@@ -1,0 +1,140 @@
+"""What may be given to an agent, and what each wrong thing is answered with."""
+
+import doctest
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weavemesh import config
+from weavemesh.config import AgentConfig, check, parse_target
+from weavemesh.error import UserError
+from weavemesh.option import Options
+from weavemesh.overlay.state import Endpoint
+
+STATE, RUN = Path("/var/lib/weavemesh"), Path("/run/weavemesh")
+
+
+def checked(options: Options, **environment: str) -> AgentConfig:
+    return check(options, state_dir=STATE, run_dir=RUN, environment=environment)
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    assert doctest.testmod(config).failed == 0
+
+
+def test_nothing_given_means_the_defaults() -> None:
+    plain = checked(Options())
+    assert (plain.interface, plain.port, plain.targets, plain.datapath) == ("wm0", 6783, (), "auto")
+    assert plain.ipalloc_range == IPv4Network("10.32.0.0/12")
+    assert plain.mtu is None
+    assert plain.discovery
+    assert plain.secret_file == Path("/etc/weavemesh/secret")
+    assert plain.nickname
+
+
+def test_what_is_given_arrives() -> None:
+    full = checked(
+        Options(
+            targets=("Host1", "10.0.0.2:7", "[fd00::1]:8", "fd00::2", "host1:7000"),
+            port="7000",
+            advertise=("198.51.100.7", "[2001:db8::1]:9"),
+            mtu="1400",
+            no_discovery=True,
+            secret_file="secret",
+            ipalloc_range="192.0.2.0/24",
+        )
+    )
+    assert full.targets == ("host1:7000", "10.0.0.2:7", "[fd00::1]:8", "[fd00::2]:7000")
+    assert full.advertise == (Endpoint(ip_address("198.51.100.7"), 7000), Endpoint(ip_address("2001:db8::1"), 9))
+    assert full.mtu == 1400
+    assert not full.discovery
+    assert full.secret_file == Path.cwd() / "secret"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(port="0"),
+        Options(port="65536"),
+        Options(port="6783x"),
+        Options(port="\u0663"),
+        Options(port="9" * 5000),
+        Options(mtu="1279"),
+        Options(mtu="-1"),
+        Options(interface="eth0"),
+        Options(interface="wmv0"),
+        Options(interface="wm"),
+        Options(interface="wm0123456789abcd"),
+        Options(interface="wm/0"),
+        Options(ipalloc_range="10.32.0.1/12"),
+        Options(ipalloc_range="10.0.0.0/7"),
+        Options(ipalloc_range="10.0.0.0/30"),
+        Options(ipalloc_range="127.0.0.0/8"),
+        Options(ipalloc_range="169.0.0.0/8"),
+        Options(ipalloc_range="224.0.0.0/8"),
+        Options(ipalloc_range="240.0.0.0/8"),
+        Options(ipalloc_range="0.0.0.0/8"),
+        Options(ipalloc_range="fd00::/64"),
+        Options(ipalloc_range="ten"),
+        Options(nickname="a b"),
+        Options(nickname="\x1b[2J"),
+        Options(nickname="n" * 65),
+        Options(datapath="carrier pigeon"),
+        Options(log_level="loud"),
+        Options(advertise=("host1",)),
+        Options(advertise=("127.0.0.1",)),
+        Options(targets=("",)),
+        Options(targets=tuple(f"h{number}" for number in range(1001))),
+    ],
+)
+def test_what_cannot_be_is_wrong_usage_with_a_remedy(options: Options) -> None:
+    with pytest.raises(UserError) as caught:
+        checked(options)
+    assert caught.value.exit_status == 2
+    assert caught.value.remedy
+
+
+def test_the_secret_is_given_once() -> None:
+    assert checked(Options(), WEAVEMESH_SECRET="x").secret_file == Path("/etc/weavemesh/secret")
+    with pytest.raises(UserError, match="given twice"):
+        checked(Options(secret_file="/a"), WEAVEMESH_SECRET="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("host3", "host3:6783"),
+        ("HOST3.Example.com.:99", "host3.example.com.:99"),
+        ("under_score", "under_score:6783"),
+        ("192.0.2.1", "192.0.2.1:6783"),
+        ("::1", "[::1]:6783"),
+        ("[2001:DB8::1]", "[2001:db8::1]:6783"),
+        ("fe80::1%eth0", "[fe80::1%eth0]:6783"),
+    ],
+)
+def test_a_target_has_one_form(text: str, target: str) -> None:
+    assert parse_target(text, default_port=6783) == target
+    assert parse_target(target, default_port=1) == target
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":1", "h:", "h:0", "h:65536", "h:1:2x", "[::1", "[h]:1", "[::1]x", "h h", "-h", "h-", "10.0.0", "10.0.0.256",
+     "0.0.0.0", "224.0.0.1", "h/1", "a..b", "x" * 64, "host:٣", "http://host1"],
+)  # fmt: skip
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_target(text, default_port=6783)
+    assert caught.value.exit_status == 2
+
+
+@given(st.text())
+def test_any_text_is_a_target_or_wrong_usage(text: str) -> None:
+    try:
+        target = parse_target(text, default_port=6783)
+    except UserError:
+        return
+    assert parse_target(target, default_port=1) == target

@@ -1,0 +1,110 @@
+"""Where a peer may be reached, and in which order it is tried; strange summaries do no harm."""
+
+from ipaddress import IPv4Address, IPv6Address
+
+from gossip import LinkId, LinkView, PeerName, PeerView, Target
+from weavemesh.identity import Identity
+from weavemesh.overlay.state import Endpoint, PublicKey
+from weavemesh.planning import dial_address, planned_peers, probe_addresses, summary_of
+from weavemesh.secret import ClusterSecret
+from weavemesh.summary import Summary
+
+OURS, THEIRS = Identity.generate(nickname="ours"), Identity.generate(nickname="theirs")
+SECRET = ClusterSecret.generate()
+
+
+def summary(
+    *, advertised: tuple[str, ...] = (), endpoints: tuple[str, ...] = (), overlay_ipv4: str | None = "10.40.0.1"
+) -> Summary:
+    return Summary(
+        nickname="theirs",
+        version="0.1.0",
+        wireguard_public_key=bytes(THEIRS.wireguard_public_key),
+        port=6783,
+        advertised=advertised,
+        endpoints=endpoints,
+        overlay_ipv4=overlay_ipv4,
+        datapath="kernel",
+        mtu=1420,
+        started_at=1_700_000_000.0,
+    )
+
+
+def view(said: bytes | None, *, hops: int | None = 1, link_address: str | None = None) -> PeerView:
+    linked = None
+    if link_address is not None:
+        linked = LinkView(
+            link=LinkId(1),
+            peer=THEIRS.name,
+            address=link_address,
+            outbound=False,
+            established=True,
+            rtt_s=None,
+            opened_at=0.0,
+            last_heard=0.0,
+        )
+    return PeerView(
+        name=OURS.name if hops == 0 else THEIRS.name,
+        summary=said,
+        epoch=1,
+        version=1,
+        reachable=True,
+        hops=hops,
+        next_hop=None,
+        linked=linked,
+        last_heard=None,
+        links=(),
+    )
+
+
+def endpoints_of(one: PeerView) -> list[str]:
+    (peer,) = planned_peers([one], own_key=OURS.wireguard_public_key, secret=SECRET)
+    return [endpoint.text() for endpoint in peer.endpoints]
+
+
+def test_what_the_user_advertises_comes_first_then_the_link_then_its_own_addresses() -> None:
+    said = summary(advertised=("203.0.113.9:7000",), endpoints=("10.0.0.5:6783", "[2001:db8::5]:6783"))
+    assert endpoints_of(view(said.encode(), link_address="198.51.100.7:40112")) == [
+        "203.0.113.9:7000",
+        "198.51.100.7:6783",
+        "10.0.0.5:6783",
+        "[2001:db8::5]:6783",
+    ]
+
+
+def test_a_link_over_ipv6_leads_to_an_ipv6_endpoint() -> None:
+    assert endpoints_of(view(summary().encode(), link_address="[2001:db8::7]:40112")) == ["[2001:db8::7]:6783"]
+
+
+def test_both_sides_derive_the_same_preshared_key() -> None:
+    (theirs,) = planned_peers([view(summary().encode())], own_key=OURS.wireguard_public_key, secret=SECRET)
+    assert theirs.public_key == PublicKey(bytes(THEIRS.wireguard_public_key))
+    assert theirs.preshared_key == SECRET.preshared_key(THEIRS.wireguard_public_key, OURS.wireguard_public_key)
+
+
+def test_ourselves_and_peers_that_say_nothing_sensible_get_no_tunnel() -> None:
+    views = [view(summary().encode(), hops=0), view(None), view(b"\xc1garbage")]
+    assert planned_peers(views, own_key=OURS.wireguard_public_key, secret=SECRET) == ()
+    assert probe_addresses(views) == {}
+    assert [summary_of(one) for one in views[1:]] == [None, None]
+
+
+def test_only_peers_with_an_address_in_the_mesh_are_probed() -> None:
+    assert list(probe_addresses([view(summary().encode())]).values()) == [IPv4Address("10.40.0.1")]
+    assert probe_addresses([view(summary(overlay_ipv4=None).encode())]) == {}
+
+
+def test_a_peer_is_dialled_where_it_is_advertised_or_else_at_its_first_address() -> None:
+    name = PeerName("x")
+    assert dial_address(
+        name, summary(advertised=("203.0.113.9:7000",), endpoints=("10.0.0.5:6783",)).encode()
+    ) == Target("203.0.113.9:7000")
+    assert dial_address(name, summary(endpoints=("10.0.0.5:6783",)).encode()) == Target("10.0.0.5:6783")
+    assert dial_address(name, summary().encode()) is None
+    assert dial_address(name, b"garbage") is None
+
+
+def test_endpoints_survive_the_wire() -> None:
+    said = Summary.decode(summary(advertised=("[2001:db8::5]:7000",), endpoints=("10.0.0.5:6783",)).encode())
+    assert said.advertised_endpoints() == (Endpoint(IPv6Address("2001:db8::5"), 7000),)
+    assert said.own_endpoints() == (Endpoint(IPv4Address("10.0.0.5"), 6783),)

@@ -1,0 +1,140 @@
+"""The status tells what the cores know: each peer once, tunnels by what answers, the ring by who owns what."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+from gossip import PeerName, PeerView, Target, TargetPhase, TargetView
+from ipam_crdt import IpamStatus, Owner, OwnerStatus
+from tests.unit.weavemesh.test_planning import OURS, THEIRS, summary, view
+from weavemesh import reporting
+from weavemesh.overlay.plan import ula_prefix
+from weavemesh.overlay.probe import SILENT_AFTER_S, TunnelHealth
+from weavemesh.overlay.state import Endpoint, ObservedPeer
+from weavemesh.reporting import Known
+
+RING_ID = bytes(16)
+NOW, UNIX_NOW = 1000.0, 1_700_000_000.0
+
+
+def observed(endpoint: str = "198.51.100.7") -> ObservedPeer:
+    return ObservedPeer(
+        public_key=THEIRS.wireguard_public_key,
+        preshared_key=None,
+        endpoint=Endpoint(IPv4Address(endpoint), 6783),
+        allowed_ips=(),
+        last_handshake=UNIX_NOW - 30,
+        rx_bytes=1,
+        tx_bytes=2,
+    )
+
+
+def known(peer: PeerView, *, tunnel: ObservedPeer | None = None, health: TunnelHealth | None = None) -> Known:
+    owned = (IPv4Network("10.40.0.0/13"),)
+    return Known(
+        now=NOW,
+        unix_now=UNIX_NOW,
+        peers=(view(summary().encode(), hops=0), peer),
+        links=(peer.linked,) if peer.linked else (),
+        targets=(),
+        tunnels={tunnel.public_key: tunnel} if tunnel else {},
+        health=lambda _: health,
+        ring=IpamStatus(
+            universe=IPv4Network("10.32.0.0/12"),
+            ring_id=RING_ID,
+            owners=(OwnerStatus(Owner(THEIRS.name), owned, 2**19, None, True),),
+            unknown=2**19,
+            allocated=0,
+            pending=(),
+            findings=(),
+        ),
+        ula=ula_prefix(RING_ID),
+    )
+
+
+def theirs(at: Known) -> reporting.status.PeerStatus:
+    ours, other = reporting.peer_statuses(at)
+    assert ours.ourselves and not other.ourselves
+    return other
+
+
+def test_a_peer_whose_tunnel_answers_is_live_with_its_figures() -> None:
+    peer = view(summary().encode(), link_address="198.51.100.7:40112")
+    told = theirs(known(peer, tunnel=observed(), health=TunnelHealth(0.004, NOW - 1, 0.0)))
+    assert (told.tunnel, told.rtt_ms, told.last_handshake_s, told.last_seen_s) == ("live", 4.0, 30.0, 1.0)
+    assert (told.endpoint, told.endpoint_source) == ("198.51.100.7:6783", "seen on its link")
+    assert told.owned == ("10.40.0.0/13",)
+    assert told.addresses[0] == "10.40.0.1" and told.addresses[1].endswith("a28:1")
+
+
+def test_a_tunnel_that_fell_silent_or_never_answered_or_is_not_there() -> None:
+    peer = view(summary().encode())
+    silent = TunnelHealth(0.004, NOW - SILENT_AFTER_S - 1, 1.0)
+    assert theirs(known(peer, tunnel=observed(), health=silent)).tunnel == "silent"
+    assert theirs(known(peer, tunnel=observed(), health=TunnelHealth(None, None, 1.0))).tunnel == "connecting"
+    assert theirs(known(peer)).tunnel == "none"
+
+
+def test_where_an_endpoint_comes_from_is_told() -> None:
+    said = summary(advertised=("203.0.113.9:6783",), endpoints=("10.0.0.5:6783",)).encode()
+    sources = {
+        address: theirs(known(view(said), tunnel=observed(address))).endpoint_source
+        for address in ("203.0.113.9", "10.0.0.5", "192.0.2.200")
+    }
+    assert sources == {
+        "203.0.113.9": "advertised",
+        "10.0.0.5": "its own address",
+        "192.0.2.200": "learned from its packets",
+    }
+
+
+def test_a_peer_that_has_said_nothing_is_still_there() -> None:
+    told = theirs(known(view(None)))
+    assert (told.name, told.nickname, told.public_key, told.tunnel) == (THEIRS.name, "", None, "none")
+
+
+def test_attempts_to_connect_are_told_with_their_reason() -> None:
+    waiting = TargetView(
+        target=Target("host3:6783"),
+        phase=TargetPhase.WAITING,
+        peer=None,
+        attempts=2,
+        reason="refused",
+        next_dial_at=NOW + 3,
+    )
+    at = replace(known(view(None)), targets=(waiting,))
+    (attempt,) = reporting.connection_statuses(at)
+    assert (attempt.address, attempt.state, attempt.reason) == ("host3:6783", "retrying", "refused")
+    (target,) = reporting.target_statuses(at)
+    assert (target.state, target.retry_in_s) == ("retrying", 3.0)
+
+
+def test_the_ring_is_told_by_owner_with_its_share() -> None:
+    told = reporting.ipam_status(known(view(summary().encode())), waiting_for="", allocations={})
+    assert (told.ready, told.status, told.range) == (True, "ready", "10.32.0.0/12")
+    (entry,) = told.entries
+    assert (entry.peer, entry.nickname, entry.percent) == (THEIRS.name, "theirs", 50.0)
+
+
+def test_without_a_ring_the_status_says_what_is_waited_for() -> None:
+    at = known(view(None))
+    at = replace(at, ring=replace(at.ring, ring_id=None, owners=()), ula=None)
+    told = reporting.ipam_status(at, waiting_for="192.0.2.1:6783: nobody listens there", allocations={})
+    assert (told.ready, told.status, told.ipv6_range) == (False, "192.0.2.1:6783: nobody listens there", None)
+
+
+def test_pods_are_told_with_both_addresses() -> None:
+    (pod,) = reporting.pod_statuses(
+        {"net/abc/eth0": IPv4Address("10.32.0.9")},
+        {"net/abc/eth0": "default/web"},
+        ula=ula_prefix(RING_ID),
+        interface=lambda _: "wmv0123456789",
+    )
+    assert (pod.pod, pod.addresses[0], pod.host_interface) == ("default/web", "10.32.0.9", "wmv0123456789")
+    assert len(pod.addresses) == 2
+
+
+def test_names_and_peers_match() -> None:
+    assert reporting.nicknames(known(view(summary().encode()))) == {
+        OURS.name: "theirs",
+        PeerName(THEIRS.name): "theirs",
+    }

@@ -1,0 +1,219 @@
+"""The words of the command line, with help and an example for each command. What they do is in the other modules."""
+
+import argparse
+from typing import TypeAlias
+
+from weavemesh import __version__
+
+_EPILOG = """\
+exit status:
+  0  all is well
+  1  something is not right
+  2  the command was used wrongly
+  3  no agent runs here
+
+the first two hosts of a mesh:
+  host1# weavemesh secret --write                       # makes /etc/weavemesh/secret; copy it to host2
+  host1# weavemesh up
+  host2# weavemesh up host1
+"""
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. `run` in its result is "module:function" of `weavemesh.cli`."""
+    top = argparse.ArgumentParser(
+        prog="weavemesh",
+        description="An encrypted mesh network between hosts and their pods.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"weavemesh {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_up(commands)
+    _add_status(commands)
+    _add_connect(commands)
+    _add_stop(commands)
+    _add_report(commands)
+    _add_secret(commands)
+    version = _add(commands, "version", "version:version", "print the release", example="weavemesh version --json")
+    _json(version)
+    return top
+
+
+def _add_up(commands: Commands) -> None:
+    up = _add(
+        commands,
+        "up",
+        "up:up",
+        "join the mesh: start the agent, or tell a running one of more hosts",
+        example="weavemesh up host1 host2:7000 --nickname web3",
+        more="Without hosts and options it resumes what was given last time. With neither now nor then, it founds "
+        "a new mesh. Each option can also be given as a variable, --ipalloc-range as WEAVEMESH_IPALLOC_RANGE.",
+    )
+    up.add_argument("targets", nargs="*", metavar="HOST[:PORT]", help="a peer of the mesh; the others are discovered")
+    up.add_argument("--foreground", action="store_true", help="run the agent in this process (systemd: Type=notify)")
+    up.add_argument("--no-resume", action="store_true", help="forget what was given last time")
+    up.add_argument(
+        "--wait",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="wait this long until it is ready (30; 0: do not)",
+    )
+    _json(up)
+    _state_dir(up)
+    network = up.add_argument_group("network")
+    network.add_argument(
+        "--ipalloc-range", metavar="CIDR", help="addresses for pods, equal on all peers (10.32.0.0/12)"
+    )
+    network.add_argument("--port", help="TCP for control links and UDP for WireGuard (6783)")
+    network.add_argument(
+        "--advertise", action="append", metavar="ADDRESS[:PORT]", help="where others reach this host, as behind a NAT"
+    )
+    network.add_argument("--no-discovery", action="store_true", default=None, help="dial only the hosts given")
+    network.add_argument("--nickname", help="name of this peer for people (the host's name)")
+    tunnel = up.add_argument_group("tunnels")
+    tunnel.add_argument("--datapath", help="auto (default), kernel, or userspace (wireguard-go)")
+    tunnel.add_argument("--interface", help="name of the WireGuard device (wm0); begins with wm")
+    tunnel.add_argument("--mtu", help="of that device, in octets (auto)")
+    secret = up.add_argument_group("secret and log")
+    secret.add_argument("--secret-file", metavar="FILE", help="holds the cluster secret (/etc/weavemesh/secret)")
+    secret.add_argument(
+        "--force-weak-secret", action="store_true", default=None, help="take a secret that can be guessed"
+    )
+    secret.add_argument("--log-level", help="debug, info (default), warning or error")
+
+
+def _add_status(commands: Commands) -> None:
+    status = _add(
+        commands,
+        "status",
+        "show:status",
+        "show whether all is well, who is here, and what is wrong",
+        example="weavemesh status peers",
+        more="The exit status is 0 only if all is well.",
+    )
+    status.add_argument(
+        "part",
+        nargs="?",
+        choices=("peers", "connections", "targets", "ipam", "pods"),
+        help="one part in full",
+    )
+    _json(status)
+
+
+def _add_connect(commands: Commands) -> None:
+    connect = _add(
+        commands,
+        "connect",
+        "target:connect",
+        "tell the agent of more peers",
+        example="weavemesh connect host3 host4:7000",
+    )
+    connect.add_argument("targets", nargs="+", metavar="HOST[:PORT]")
+    connect.add_argument("--replace", action="store_true", help="instead of all hosts given before")
+    _json(connect)
+    forget = _add(
+        commands,
+        "forget",
+        "target:forget",
+        "dial these peers no longer",
+        example="weavemesh forget host3",
+        more="Links that stand are left alone.",
+    )
+    forget.add_argument("targets", nargs="+", metavar="HOST[:PORT]")
+    _json(forget)
+
+
+def _add_stop(commands: Commands) -> None:
+    stop = _add(
+        commands,
+        "stop",
+        "down:stop",
+        "end the agent; tunnels and pods go on",
+        example="weavemesh stop && weavemesh up",
+    )
+    _json(stop)
+    down = _add(
+        commands,
+        "down",
+        "down:down",
+        "end the agent and remove the tunnels; identity and addresses are kept",
+        example="weavemesh down",
+        more="Works also when the agent was killed, hangs, or never ran.",
+    )
+    reset = _add(
+        commands,
+        "reset",
+        "down:reset",
+        "as down, and forget identity and addresses too",
+        example="weavemesh reset",
+        more="The host comes back as a new peer. A state folder that holds other files is left alone.",
+    )
+    for command in (down, reset):
+        _json(command)
+        _state_dir(command)
+        command.add_argument("--interface", help="name of the WireGuard device (as at the last start, or wm0)")
+
+
+def _add_report(commands: Commands) -> None:
+    report = _add(
+        commands,
+        "report",
+        "report:report",
+        "print all that a bug report needs, as JSON, without secrets",
+        example="weavemesh report > report.json",
+    )
+    _state_dir(report)
+
+
+def _add_secret(commands: Commands) -> None:
+    secret = _add(
+        commands,
+        "secret",
+        "secret:secret",
+        "make the secret that admits hosts to the mesh, or show its fingerprint",
+        example="weavemesh secret --write && weavemesh secret fingerprint",
+        more="All hosts of a mesh have the same secret, hence the same fingerprint.",
+    )
+    secret.add_argument("action", nargs="?", choices=("new", "fingerprint"), default="new")
+    secret.add_argument(
+        "--write", nargs="?", const="", metavar="FILE", help="keep it in a file (/etc/weavemesh/secret), mode 0600"
+    )
+    secret.add_argument("--force", action="store_true", help="replace a file that is there")
+    secret.add_argument("--secret-file", metavar="FILE", help="fingerprint: of the secret in this file")
+    _json(secret)
+
+
+def _add(
+    commands: Commands, name: str, run: str, summary: str, *, example: str, more: str = ""
+) -> argparse.ArgumentParser:
+    sentence = f"{summary[0].upper()}{summary[1:]}."
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{sentence} {more}".strip(),
+        epilog=f"example: {example}",
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=run)
+    command.add_argument("--run-dir", metavar="DIR", help="sockets and log of the agent (/run/weavemesh)")
+    return command
+
+
+def _json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _state_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--state-dir", metavar="DIR", help="identity and addresses (/var/lib/weavemesh)")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 86400:
+        raise ValueError("not between 0 and 86400")
+    return value

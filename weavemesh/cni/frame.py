@@ -1,0 +1,86 @@
+"""What the CNI executable and the agent say to each other: one request frame, one answer frame, on one connection.
+
+    request: "WMC1" flags environment_bytes stdin_bytes | environment | stdin
+    answer:  "WMA1" status stdout_bytes | stdout
+
+Numbers are 32 bits, big-endian. The environment is the runtime's CNI_* variables, each `NAME=value` and a zero byte.
+Descriptors travel beside the first byte (SCM_RIGHTS): by `flags`, first the executable's own network namespace, then
+the container's. A tombstone is a request frame in a file. The counterpart is shim.c; what the bytes mean is
+`weavemesh.cni.request`'s.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ENVIRONMENT_BYTES_MAX = 64 * 1024
+"""CNI_ARGS holds a few names of a pod; the kernel lets a single variable have 128 KiB."""
+STDIN_BYTES_MAX = 1024 * 1024
+"""The size of etcd's largest value: no runtime can keep a longer configuration."""
+DESCRIPTORS_MAX = 2
+
+REQUEST_HEADER = struct.Struct(">4sIII")
+ANSWER_HEADER = struct.Struct(">4sII")
+_REQUEST_MAGIC, _ANSWER_MAGIC = b"WMC1", b"WMA1"
+_HAS_OWN_NETNS, _HAS_NETNS = 1, 2
+
+
+class FrameError(Exception):
+    """What arrived is not a frame; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the executable, as it was made. Whoever received the descriptors closes them."""
+
+    environment: Mapping[str, str]
+    stdin: bytes
+    netns_fd: int | None
+    """The container's network namespace: what CNI_NETNS named, if it could be opened."""
+    own_netns_fd: int | None
+    """The runtime's network namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the executable is to print and to exit with."""
+
+    status: int
+    stdout: bytes
+    attached: str | None = None
+    """The ident of the attachment that this answer tells of; not on the wire."""
+
+    def encode(self) -> bytes:
+        """The frame."""
+        return ANSWER_HEADER.pack(_ANSWER_MAGIC, self.status, len(self.stdout)) + self.stdout
+
+
+def request_bytes(header: bytes) -> int:
+    """The length of the whole frame that begins with this header. FrameError if it is none or announces too much."""
+    magic, flags, environment_bytes, stdin_bytes = REQUEST_HEADER.unpack_from(header)
+    if magic != _REQUEST_MAGIC or flags & ~(_HAS_OWN_NETNS | _HAS_NETNS):
+        raise FrameError("this is not a request of our CNI executable")
+    if environment_bytes > ENVIRONMENT_BYTES_MAX or stdin_bytes > STDIN_BYTES_MAX:
+        raise FrameError("the request is too large")
+    return REQUEST_HEADER.size + int(environment_bytes) + int(stdin_bytes)
+
+
+def decode_request(frame: bytes, descriptors: list[int]) -> Call:
+    """The call in a frame and the descriptors that came with it. FrameError if they do not fit.
+
+    In a tombstone the flags are 0 and there are no descriptors.
+    """
+    if len(frame) < REQUEST_HEADER.size or len(frame) != request_bytes(frame):
+        raise FrameError("the request is cut off")
+    _, flags, environment_bytes, _ = REQUEST_HEADER.unpack_from(frame)
+    if len(descriptors) != (flags & _HAS_OWN_NETNS) + bool(flags & _HAS_NETNS):
+        raise FrameError("the request came without its descriptors")
+    stdin_start = REQUEST_HEADER.size + environment_bytes
+    block = frame[REQUEST_HEADER.size : stdin_start].decode("utf-8", "replace")
+    pairs = (entry.partition("=") for entry in block.split("\0") if entry)
+    return Call(
+        environment={name: value for name, _, value in pairs},
+        stdin=frame[stdin_start:],
+        netns_fd=descriptors[-1] if flags & _HAS_NETNS else None,
+        own_netns_fd=descriptors[0] if flags & _HAS_OWN_NETNS else None,
+    )

@@ -1,0 +1,287 @@
+"""What the CNI plugin does: ADD, DEL, CHECK and VERSION, over two doors, addresses and wiring.
+
+Theory of operation. An attachment is keyed by its ident (network, container id, interface name) alone. Its address is
+allocated before its veth is made and released after the veth is gone, so no two pods ever hold one address. The veth
+is whole or absent (`weavemesh.kernel.pod`); the address is journalled by its source. So whatever moment an ADD is cut
+off at, the DEL that follows every failed ADD finds and frees all of it, and an ADD that ends without an answer undoes
+itself first. An address that the journal had before an ADD belongs to an earlier one: only a DEL releases it.
+
+Not here: sockets and frames (`weavemesh.cni.server`), what the runtime may ask (`request`), shapes (`result`). GC
+deletes nothing and STATUS tells only that the agent is there.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, assert_never
+
+from weavemesh.cni.frame import Answer, Call
+from weavemesh.cni.request import Command, Request, decode, version_of
+from weavemesh.cni.result import Attached, CniError, ErrorCode, encode_error, encode_result, encode_versions
+from weavemesh.cni.tombstone import Tombstone, read_tombstones
+from weavemesh.kernel.pod import InterfaceExists, PodAddress, WiredPod, WiringFailed
+from weavemesh.logs import Event, log
+from weavemesh.pool import AllocationRefused
+
+ALLOCATION_DEADLINE_S = 20.0
+"""A peer that has space answers in milliseconds; a container runtime waits for an ADD for a minute or two."""
+ANSWER_DEADLINES_S = {Command.ADD: 50.0, Command.CHECK: 50.0}
+"""Shorter than the patience of the executable (60 s), so that the runtime gets our reason and not its own."""
+ANSWER_DEADLINE_OTHERS_S = 25.0
+_UNDO_DEADLINE_S = 15.0
+
+
+class AddressSource(Protocol):
+    """Where pods' addresses come from."""
+
+    async def allocate(self, ident: str, *, deadline_s: float) -> PodAddress:
+        """The address of `ident`, the same again, durable before this returns. AllocationRefused: the reason."""
+
+    async def release(self, ident: str) -> None:
+        """Gives it back; nothing if it has none. Ends an allocation that is still being waited for."""
+
+    def address_of(self, ident: str) -> PodAddress | None:
+        """What `ident` has now."""
+
+
+class Wiring(Protocol):
+    """The part of `weavemesh.kernel.pod.PodWiring` that a plugin needs; each call is explained there."""
+
+    async def attach(
+        self, ident: str, *, netns_fd: int, ifname: str, address: PodAddress, mtu: int, label: str = ""
+    ) -> WiredPod: ...
+
+    async def detach(self, ident: str) -> bool: ...
+
+    async def check(self, ident: str, *, netns_fd: int, ifname: str, address: PodAddress) -> tuple[str, ...]: ...
+
+
+class Plugin:
+    """Answers calls; any number at once. Calls for one ident wait for each other, in the order in which they came."""
+
+    def __init__(self, *, addresses: AddressSource, wiring: Wiring, mtu: Callable[[], int]) -> None:
+        """`mtu` tells the MTU of the overlay device, which pods get too."""
+        self._addresses = addresses
+        self._wiring = wiring
+        self._mtu = mtu
+        self._own_netns = _identity_of("/proc/self/ns/net")
+        self._turns = _Turns()
+        self._replaying = asyncio.Lock()
+
+    async def perform(self, call: Call) -> Answer:
+        """The answer to a call, also to one that is wrong. Cancelled: an ADD is undone, then it ends."""
+        try:
+            request = decode(call)
+            async with asyncio.timeout(ANSWER_DEADLINES_S.get(request.command, ANSWER_DEADLINE_OTHERS_S)):
+                return await self._perform(request, call)
+        except CniError as error:
+            return _refusal(call, error)
+        except TimeoutError:
+            return _refusal(call, CniError(ErrorCode.TRY_AGAIN_LATER, "the weavemesh agent is too busy", _SEE_LOG))
+
+    async def retract(self, answer: Answer) -> None:
+        """Undoes an ADD whose answer nobody got; nothing for other answers."""
+        if answer.attached is not None:
+            async with self._turns.take(answer.attached):
+                await self._undo(answer.attached)
+
+    async def replay_tombstones(self, folder: Path) -> int:
+        """Does the DELs that the executable left there; how many. What cannot be done now stays for the next time."""
+        async with self._replaying:
+            done = 0
+            for tombstone in await asyncio.to_thread(read_tombstones, folder):
+                done += await self._replay(tombstone)
+            return done
+
+    async def _perform(self, request: Request, call: Call) -> Answer:
+        match request.command:
+            case Command.ADD:
+                return await self._add(request, call)
+            case Command.DEL:
+                await self._delete(request)
+                return Answer(0, b"")
+            case Command.CHECK:
+                await self._check(request, call)
+                return Answer(0, b"")
+            case Command.VERSION:
+                return Answer(0, encode_versions(request.version))
+            case Command.GC | Command.STATUS:
+                return Answer(0, b"")
+            case _:
+                assert_never(request.command)
+
+    async def _add(self, request: Request, call: Call) -> Answer:
+        netns_fd = self._pod_netns(request, call)
+        async with self._turns.take(request.ident):
+            pod = await self._attach(request, netns_fd)
+        log(logging.INFO, Event.CONTAINER_ATTACHED, **_fields(request), address=pod.address.ipv4, link=pod.host_ifname)
+        attached = Attached(request.ifname, request.netns, pod, request.dns)
+        return Answer(0, encode_result(attached, request.version), attached=request.ident)
+
+    async def _attach(self, request: Request, netns_fd: int) -> WiredPod:
+        is_new = self._addresses.address_of(request.ident) is None
+        try:
+            address = await self._addresses.allocate(request.ident, deadline_s=ALLOCATION_DEADLINE_S)
+            return await self._wiring.attach(
+                request.ident,
+                netns_fd=netns_fd,
+                ifname=request.ifname,
+                address=address,
+                mtu=self._mtu(),
+                label=request.label,
+            )
+        except BaseException as error:
+            if is_new:
+                await self._release(request.ident)
+            if explained := _explain(error):
+                raise explained from error
+            raise
+
+    async def _delete(self, request: Request) -> None:
+        async with self._turns.take(request.ident):
+            had_link = await self._detach(request.ident)
+            had_address = self._addresses.address_of(request.ident) is not None
+            await self._addresses.release(request.ident)
+        if had_link or had_address:
+            log(logging.INFO, Event.CONTAINER_DETACHED, **_fields(request))
+
+    async def _check(self, request: Request, call: Call) -> None:
+        if request.previous is None:
+            raise CniError(ErrorCode.INVALID_CONFIG, "CHECK needs prevResult, the result of the ADD")
+        netns_fd = self._pod_netns(request, call)
+        async with self._turns.take(request.ident):
+            held = self._addresses.address_of(request.ident)
+            if held is None:
+                raise CniError(ErrorCode.ATTACHMENT_BROKEN, f"no address is kept for {request.ident}", _ADD_AGAIN)
+            findings = [f"{one} is not kept for it" for one in request.previous if one not in held.all()]
+            if held.ipv4 not in request.previous:
+                findings.append(f"its address {held.ipv4} is not in prevResult")
+            expected = PodAddress(held.ipv4, held.ipv6 if held.ipv6 in request.previous else None)
+            findings += await self._wiring.check(
+                request.ident, netns_fd=netns_fd, ifname=request.ifname, address=expected
+            )
+        if findings:
+            log(logging.WARNING, Event.CONTAINER_FAILED, **_fields(request), reason="; ".join(findings))
+            raise CniError(
+                ErrorCode.ATTACHMENT_BROKEN,
+                f"{request.ifname} is not as it was made: {findings[0]}",
+                "; ".join(findings),
+            )
+
+    def _pod_netns(self, request: Request, call: Call) -> int:
+        """The container's namespace. CniError if there is none, or if it is the host's own."""
+        if call.netns_fd is None:
+            raise CniError(ErrorCode.INVALID_ENVIRONMENT, f"CNI_NETNS cannot be opened: {request.netns}")
+        identity = _identity_of(call.netns_fd)
+        if identity in (self._own_netns, call.own_netns_fd is not None and _identity_of(call.own_netns_fd)):
+            raise CniError(ErrorCode.INVALID_NETNS, f"CNI_NETNS is the host's own network namespace: {request.netns}")
+        return call.netns_fd
+
+    async def _replay(self, tombstone: Tombstone) -> bool:
+        try:
+            request = decode(tombstone.call) if tombstone.call else None
+            if request and request.command is Command.DEL:
+                await self._delete(request)
+        except CniError as error:
+            if error.code is ErrorCode.TRY_AGAIN_LATER:
+                log(logging.WARNING, Event.CONTAINER_FAILED, file=tombstone.path, reason=error.msg)
+                return False
+        try:
+            await asyncio.to_thread(tombstone.remove)
+        except OSError as error:
+            log(logging.WARNING, Event.CONTAINER_FAILED, file=tombstone.path, reason=f"cannot be removed: {error}")
+            return False
+        return True
+
+    async def _detach(self, ident: str) -> bool:
+        try:
+            return await self._wiring.detach(ident)
+        except WiringFailed as error:
+            raise CniError(ErrorCode.TRY_AGAIN_LATER, "the interface cannot be removed", error.reason) from error
+
+    async def _undo(self, ident: str) -> None:
+        try:
+            await self._wiring.detach(ident)
+        except WiringFailed as error:
+            # The address stays with the veth: the runtime's DEL, or a reaper, frees both.
+            log(logging.WARNING, Event.CONTAINER_FAILED, container=ident, reason=error.reason)
+            return
+        await self._release(ident)
+
+    async def _release(self, ident: str) -> None:
+        async with asyncio.timeout(_UNDO_DEADLINE_S):
+            await self._addresses.release(ident)
+
+
+@dataclass(slots=True)
+class _Turn:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+class _Turns:
+    """A lock for each name that somebody holds or waits for."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, _Turn] = {}
+
+    @asynccontextmanager
+    async def take(self, name: str) -> AsyncIterator[None]:
+        turn = self._turns.setdefault(name, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[name]
+
+
+_SEE_LOG = "try again; if it lasts, see the agent's log and `weavemesh status`"
+_ADD_AGAIN = "delete the container and make it again"
+
+
+def _explain(error: BaseException) -> CniError | None:
+    """What to tell the runtime, if the failure of an ADD is one of those that happen."""
+    match error:
+        case AllocationRefused():
+            return CniError(ErrorCode.TRY_AGAIN_LATER, f"no address for the container: {error}", _SEE_LOG)
+        case InterfaceExists():
+            return CniError(ErrorCode.INTERFACE_EXISTS, str(error), "delete the attachment before it is made again")
+        case WiringFailed():
+            return CniError(ErrorCode.IO_FAILURE, "the container cannot be attached", error.reason)
+        case _:
+            return None
+
+
+def _refusal(call: Call, error: CniError) -> Answer:
+    environment = call.environment
+    log(
+        logging.WARNING,
+        Event.CONTAINER_FAILED,
+        command=environment.get("CNI_COMMAND"),
+        container=environment.get("CNI_CONTAINERID"),
+        interface=environment.get("CNI_IFNAME"),
+        code=int(error.code),
+        reason=": ".join(filter(None, (error.msg, error.details))),
+    )
+    return Answer(1, encode_error(error, version_of(call)))
+
+
+def _fields(request: Request) -> dict[str, object]:
+    return {
+        "container": request.container_id,
+        "network": request.network,
+        "interface": request.ifname,
+        "pod": request.label or None,
+    }
+
+
+def _identity_of(namespace: int | str) -> tuple[int, int]:
+    status = os.stat(namespace)
+    return status.st_dev, status.st_ino

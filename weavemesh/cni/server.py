@@ -1,0 +1,253 @@
+"""The unix socket at which the CNI executable finds the agent: one call and one answer a connection.
+
+Only frames, descriptors, limits and deadlines are here. What a call means is `weavemesh.cni.plugin`'s; the other end of
+the connection is shim.c.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from weavemesh.cni.frame import (
+    DESCRIPTORS_MAX,
+    REQUEST_HEADER,
+    Answer,
+    Call,
+    FrameError,
+    decode_request,
+    request_bytes,
+)
+from weavemesh.cni.plugin import Plugin
+from weavemesh.cni.result import NEWEST_VERSION, CniError, ErrorCode, encode_error
+from weavemesh.error import UserError
+from weavemesh.logs import Event, log
+
+CALLS_MAX = 64
+"""At once. More wait, unread, in the kernel's queue of connections."""
+RECEIVE_DEADLINE_S = 5.0
+"""The executable has read all of its stdin before it connects."""
+SEND_DEADLINE_S = 5.0
+SOCKET_PATH_BYTES_MAX = 107
+"""sun_path less its zero byte (unix(7))."""
+
+_BACKLOG = 4096  # the kernel takes the smaller of this and net.core.somaxconn
+_RECEIVE_BYTES = 65536
+_NO_DESCRIPTORS_PAUSE_S = 0.1
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+_log = logging.getLogger("weavemesh.cni")
+
+
+class CniServer:
+    """Listens on the socket from `open` to `close`; answers while `serve` runs."""
+
+    def __init__(self, listener: socket.socket, path: Path, tombstones: Path) -> None:
+        self._listener = listener
+        self._path = path
+        self._inode = path.stat().st_ino
+        self._tombstones = tombstones
+        self._slots = asyncio.Semaphore(CALLS_MAX)
+
+    @classmethod
+    def open(cls, path: Path, *, tombstones: Path) -> Self:
+        """Listen at `path` (mode 0600); `tombstones` is the folder of DELs that found no agent.
+
+        The socket of a dead agent is replaced. UserError: a live one listens there, the path is too long, or the
+        folder refuses.
+        """
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX - len(".new"):
+            raise UserError(
+                f"the path of the socket {path} is too long", remedy="choose a shorter run folder with --run-dir"
+            )
+        if _is_live(path):
+            raise UserError(
+                f"another weavemesh agent already serves containers at {path}",
+                remedy="stop that one, or give this one another --run-dir",
+            )
+        try:
+            return cls(_listen(path), path, tombstones)
+        except OSError as error:
+            raise UserError(
+                f"cannot listen on {path}: {error.strerror or error}", remedy="see that the run folder can be written"
+            ) from error
+
+    async def serve(self, plugin: Plugin) -> None:
+        """Do the DELs that were left, then answer calls until cancelled; ADDs under way are then undone."""
+        await plugin.replay_tombstones(self._tombstones)
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as calls:
+            while True:
+                await self._slots.acquire()
+                try:
+                    connection, _ = await loop.sock_accept(self._listener)
+                except OSError as error:
+                    self._slots.release()
+                    if error.errno not in _OUT_OF_RESOURCES:
+                        raise
+                    await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_S)
+                    continue
+                except asyncio.CancelledError:
+                    self._slots.release()
+                    raise
+                calls.create_task(self._converse(connection, plugin))
+
+    def close(self) -> None:
+        """Listen no longer and remove the socket, unless another agent has put its own there; again does nothing."""
+        self._listener.close()
+        with suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+    async def _converse(self, connection: socket.socket, plugin: Plugin) -> None:
+        descriptors: list[int] = []
+        try:
+            with connection:
+                connection.setblocking(False)
+                async with asyncio.timeout(RECEIVE_DEADLINE_S):
+                    call = await _receive(connection, descriptors)
+                answer = await self._answer(connection, call, plugin)
+                if answer and not await _send(connection, answer):
+                    await plugin.retract(answer)
+        except (FrameError, OSError, TimeoutError) as error:
+            reason = str(error) or "the request did not arrive in time"
+            log(logging.WARNING, Event.CONTAINER_FAILED, reason=reason)
+        except Exception:  # noqa: BLE001  # the guard of a task: a bug in one call must not end the agent
+            _log.exception("the call of a container runtime failed")
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._slots.release()
+
+    async def _answer(self, connection: socket.socket, call: Call, plugin: Plugin) -> Answer | None:
+        """None if the caller is gone: an ADD that nobody waits for is undone, all else is done."""
+        try:
+            if call.environment.get("CNI_COMMAND") != "ADD":
+                return await plugin.perform(call)
+            if self._has_tombstones():
+                # Left since we began to listen; perhaps of this very container, which is now made anew.
+                await plugin.replay_tombstones(self._tombstones)
+            return await _unless_hung_up(connection, plugin.perform(call))
+        except Exception:  # noqa: BLE001  # as above, but the runtime is told
+            _log.exception("the call of a container runtime failed")
+            error = CniError(ErrorCode.INTERNAL, "the weavemesh agent failed", "look into its log and report this")
+            return Answer(1, encode_error(error, NEWEST_VERSION))
+
+    def _has_tombstones(self) -> bool:
+        try:
+            with os.scandir(self._tombstones) as entries:
+                return next(entries, None) is not None
+        except OSError:
+            return False
+
+
+async def _unless_hung_up(connection: socket.socket, work: Coroutine[None, None, Answer]) -> Answer | None:
+    """What `work` gives; cancelled, and None, when the executable hangs up: it says nothing after its request."""
+    task = asyncio.current_task()
+    assert task is not None, "only a task converses"
+    loop = asyncio.get_running_loop()
+    hung_up = False
+
+    def on_readable() -> None:
+        nonlocal hung_up
+        hung_up = True
+        loop.remove_reader(connection)
+        task.cancel()
+
+    loop.add_reader(connection, on_readable)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not hung_up or task.uncancel() > 0:  # somebody else wants the task to end
+            raise
+        log(logging.WARNING, Event.CONTAINER_FAILED, reason="the runtime gave up an ADD; it is undone")
+        return None
+    finally:
+        loop.remove_reader(connection)
+
+
+async def _receive(connection: socket.socket, descriptors: list[int]) -> Call:
+    """One whole request. FrameError, OSError: none came; what descriptors came is in the list all the same."""
+    frame = b""
+    wanted = REQUEST_HEADER.size
+    while len(frame) < wanted:
+        await _readable(connection)
+        try:
+            chunk, arrived, flags, _ = socket.recv_fds(
+                connection, _RECEIVE_BYTES, DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
+            )
+        except (BlockingIOError, InterruptedError):
+            continue
+        descriptors += arrived
+        if flags & socket.MSG_CTRUNC or len(descriptors) > DESCRIPTORS_MAX:
+            raise FrameError("the request came with too many descriptors")
+        if not chunk:
+            raise FrameError("the request is cut off")
+        frame += chunk
+        if len(frame) >= REQUEST_HEADER.size:
+            wanted = request_bytes(frame)
+    return decode_request(frame, descriptors)
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    arrived = loop.create_future()
+
+    def on_readable() -> None:
+        if not arrived.done():
+            arrived.set_result(None)
+
+    loop.add_reader(connection, on_readable)
+    try:
+        await arrived
+    finally:
+        loop.remove_reader(connection)
+
+
+async def _send(connection: socket.socket, answer: Answer) -> bool:
+    """False if the caller is gone or does not read."""
+    try:
+        async with asyncio.timeout(SEND_DEADLINE_S):
+            await asyncio.get_running_loop().sock_sendall(connection, answer.encode())
+    except (OSError, TimeoutError):
+        return False
+    return True
+
+
+def _is_live(path: Path) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except BlockingIOError:
+            return True  # its backlog is full
+        except OSError:
+            return False
+        return True
+
+
+def _listen(path: Path) -> socket.socket:
+    """Bound beside and renamed into place: the path is never without a socket nor one that others can open."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.setblocking(False)
+        mask = os.umask(0o177)
+        try:
+            listener.bind(os.fspath(beside))
+        finally:
+            os.umask(mask)
+        listener.listen(_BACKLOG)
+        beside.replace(path)
+    except OSError:
+        listener.close()
+        raise
+    return listener

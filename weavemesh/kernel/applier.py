@@ -1,0 +1,338 @@
+"""One host's tunnel device and routes: the door of this package, for the namespace in which it was opened.
+
+Theory of operation. `open` decides which WireGuard there is to use and changes nothing. `apply` looks at what
+the kernel has, takes the difference to what is wished (`overlay.diff`) and performs it; so it adopts whatever
+an earlier life of the agent left, and a second `apply` performs nothing. A failed action becomes a sentence in
+the report and the rest goes on, unless the rest cannot work without it; the next `apply` tries again.
+
+Its twin without a kernel is `fake.py`. Removal of everything is in `removal.py`: it needs no state.
+"""
+
+import asyncio
+import errno
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final, Literal, Self, assert_never
+
+from weavemesh.error import UserError
+from weavemesh.kernel import host
+from weavemesh.kernel.device import Device, DeviceError
+from weavemesh.kernel.netlink import MAIN_TABLE, PROTOCOL, KernelError, Link, Netlink
+from weavemesh.kernel.rtnetlink import KernelRoute
+from weavemesh.kernel.sentence import FAILURES, bounded, describe, describe_failure
+from weavemesh.kernel.sysctl import Settings
+from weavemesh.kernel.userspace import PROGRAM, Userspace, is_installed
+from weavemesh.kernel.wireguard import KernelWireGuard
+from weavemesh.overlay.diff import (
+    Action,
+    AddAddress,
+    AddRoute,
+    BringUp,
+    ConfigureDevice,
+    CreateDevice,
+    DiscardAllowedIps,
+    RemoveAddress,
+    RemovePeer,
+    RemoveRoute,
+    ReplaceRoute,
+    SetMtu,
+    SetPeer,
+    absent,
+    diff,
+)
+from weavemesh.overlay.state import DesiredState, IPAddress, IPNetwork, ObservedState, Route
+from weavemesh.overlay.tunnel import ApplyReport
+
+Datapath = Literal["auto", "kernel", "userspace"]
+
+UNREACHABLE_METRIC: Final = 4278198272
+"""The last of all: any other route to the same destination is preferred (as Kubernetes' CNIs use it)."""
+
+_TUNNEL_KINDS: Final = ("wireguard", "tun")
+_NO_IPV6: Final = "this kernel has no IPv6, so pods here have IPv4 only: boot it without ipv6.disable=1"
+
+
+class Kernel:
+    """The real `Tunnel`."""
+
+    def __init__(self, interface: str, netlink: Netlink, device: Device) -> None:
+        self._interface = interface
+        self._netlink = netlink
+        self._device = device
+        self._applying = asyncio.Lock()
+        self._index: int | None = None
+        """Of the device's interface, as last seen; None without one."""
+
+    @classmethod
+    async def open(cls, *, interface: str, datapath: Datapath) -> Self:
+        """A door to this namespace; nothing is changed yet.
+
+        A device that exists decides under `auto`; otherwise the kernel's WireGuard is preferred. Raises UserError
+        without the right to configure networks, without any WireGuard, and if the name is taken.
+        """
+        try:
+            netlink = await Netlink.open()
+        except OSError as error:
+            raise UserError("netlink cannot be opened", remedy=f"check the sandbox ({error.strerror})") from error
+        try:
+            device = await _choose(interface, datapath, netlink)
+        except BaseException:
+            await netlink.close()
+            raise
+        return cls(interface, netlink, device)
+
+    @property
+    def datapath(self) -> str:
+        """`kernel` or `userspace (wireguard-go)`."""
+        return self._device.datapath
+
+    async def close(self) -> None:
+        """Let go of the kernel; device, routes and process stay. Again does nothing."""
+        await self._device.close()
+        await self._netlink.close()
+
+    async def observe(self) -> ObservedState | None:
+        """What there is, with counters; None without a device. Raises DeviceError or KernelError."""
+        observed = await self._observe()
+        return observed if observed.mtu else None
+
+    async def routes_overlapping(self, network: IPNetwork) -> tuple[str, ...]:
+        """See Tunnel."""
+        return await host.routes_overlapping(self._netlink, self._interface, network)
+
+    async def host_addresses(self) -> tuple[IPAddress, ...]:
+        """See Tunnel."""
+        return await host.host_addresses(self._netlink, self._interface)
+
+    async def underlay_mtu(self) -> int:
+        """See Tunnel."""
+        return await host.underlay_mtu(self._netlink, self._interface)
+
+    async def apply(self, desired: DesiredState) -> ApplyReport:
+        """Make the kernel hold `desired`, by the smallest change; failures are in the report."""
+        assert desired.interface == self._interface, "this door is for another interface"
+        async with self._applying:
+            settings = Settings()
+            settings.prepare_host()
+            done: list[Action] = []
+            failures = [] if settings.has_ipv6() else [_NO_IPV6]
+            wish = desired if settings.has_ipv6() else _without_ipv6(desired)
+            try:
+                for action in diff(wish, await self._observe(), now=time.time()):
+                    if sentence := await self._attempt(action):
+                        failures.append(sentence)
+                        if isinstance(action, CreateDevice | ConfigureDevice | BringUp):
+                            break  # the rest needs the device
+                    else:
+                        done.append(action)
+            except FAILURES as error:
+                failures.append(describe_failure(f"reading the tunnel device {self._interface}", error))
+            settings.prepare_interface(self._interface)
+        return ApplyReport(tuple(done), tuple(settings.changed), (*settings.failures, *bounded(failures)))
+
+    # -- observing ------------------------------------------------------------------------------------
+
+    async def _observe(self) -> ObservedState:
+        link = await self._link()
+        self._index = link.index if link else None
+        routes = tuple(_routes(await self._netlink.routes(), self._index))
+        if link is None:
+            return absent(self._interface, routes)
+        state = await self._device.read()
+        addresses = await self._netlink.addresses(link.index)
+        return ObservedState(
+            interface=self._interface,
+            up=link.up,
+            mtu=link.mtu,
+            private_key=state.private_key,
+            listen_port=state.listen_port,
+            addresses=tuple(entry.address for entry in addresses if not entry.address.is_link_local),
+            peers=state.peers,
+            routes=routes,
+        )
+
+    async def _link(self) -> Link | None:
+        """The device's interface; None if there is none that is a living device of the chosen kind."""
+        link = await self._netlink.link(self._interface)
+        if link is None or link.kind != self._device.link_kind or not await self._device.is_served():
+            return None
+        return link
+
+    def _require_index(self) -> int:
+        if self._index is None:
+            raise KernelError(errno.ENODEV, f"{self._interface} is not there")
+        return self._index
+
+    # -- performing -----------------------------------------------------------------------------------
+
+    async def _attempt(self, action: Action) -> str | None:
+        """Perform it; the sentence that says why it failed, or None."""
+        try:
+            await self._perform(action)
+        except FAILURES as error:
+            return describe_failure(describe(action), error)
+        return None
+
+    async def _perform(self, action: Action) -> None:
+        match action:
+            case CreateDevice():
+                await self._create()
+            case ConfigureDevice() | SetPeer() | DiscardAllowedIps() | RemovePeer():
+                await self._perform_on_device(action)
+            case SetMtu() | BringUp() | AddAddress() | RemoveAddress():
+                await self._perform_on_link(action)
+            case AddRoute(route=route):
+                await self._add_route(route, replace=False)
+            case ReplaceRoute(route=route):
+                await self._add_route(route, replace=True)
+            case RemoveRoute(route=route):
+                await self._remove_route(route)
+            case _:
+                assert_never(action)
+
+    async def _perform_on_device(self, action: ConfigureDevice | SetPeer | DiscardAllowedIps | RemovePeer) -> None:
+        match action:
+            case ConfigureDevice(private_key=private_key, listen_port=listen_port):
+                if listen_port is not None and host.udp_port_is_taken(listen_port):
+                    raise DeviceError(f"UDP port {listen_port} is taken by another program")
+                await self._device.configure(private_key=private_key, listen_port=listen_port)
+            case SetPeer():
+                await self._device.set_peer(action)
+            case DiscardAllowedIps(allowed_ips=allowed_ips):
+                await self._device.discard_allowed_ips(allowed_ips)
+            case RemovePeer(public_key=public_key):
+                await self._device.remove_peer(public_key)
+            case _:
+                assert_never(action)
+
+    async def _perform_on_link(self, action: SetMtu | BringUp | AddAddress | RemoveAddress) -> None:
+        index = self._require_index()
+        match action:
+            case SetMtu(mtu=mtu):
+                await self._netlink.set_mtu(index, mtu)
+            case BringUp():
+                await self._netlink.bring_up(index)
+            case AddAddress(address=address):
+                await self._netlink.add_address(index, address)
+            case RemoveAddress(address=address):
+                await self._netlink.remove_address(index, address)
+            case _:
+                assert_never(action)
+
+    async def _create(self) -> None:
+        dead = await self._netlink.link(self._interface)
+        if dead is not None:
+            # A tunnel of the other kind (the data path was changed), or a TUN whose process cannot be reached.
+            if dead.kind not in _TUNNEL_KINDS:
+                raise _name_is_taken(dead)
+            await self._netlink.delete_link(dead.index)
+            await Userspace(self._interface).wait_until_gone()
+        await self._device.create()
+        link = await self._netlink.link(self._interface)
+        self._index = link.index if link else None
+        Settings().ensure(f"net/ipv6/conf/{self._interface}/disable_ipv6", "0")
+        with suppress(KernelError):  # without IPv6 there are no link-local addresses either
+            await self._netlink.disable_link_local(self._require_index())
+
+    async def _add_route(self, route: Route, *, replace: bool) -> None:
+        is_device = route.kind == "device"
+        await self._netlink.add_route(
+            route.destination,
+            index=self._require_index() if is_device else None,
+            source=route.source,
+            metric=None if is_device else UNREACHABLE_METRIC,
+            replace=replace,
+        )
+
+    async def _remove_route(self, route: Route) -> None:
+        is_device = route.kind == "device"
+        await self._netlink.remove_route(
+            KernelRoute(
+                destination=route.destination,
+                kind="unicast" if is_device else "unreachable",
+                table=MAIN_TABLE,
+                index=self._require_index() if is_device else None,
+                source=None,
+                metric=0 if is_device else UNREACHABLE_METRIC,
+                protocol=PROTOCOL,
+            )
+        )
+
+
+async def _choose(interface: str, datapath: Datapath, netlink: Netlink) -> Device:
+    has_kernel = await _kernel_has_wireguard(netlink)
+    userspace = Userspace(interface)
+    link = await netlink.link(interface)
+    if link is not None and link.kind not in _TUNNEL_KINDS:
+        raise _name_is_taken(link)
+    try:
+        owner = await userspace.socket_owner()
+    except DeviceError as error:
+        raise UserError(error.reason, remedy="run weavemesh as root") from error
+    if datapath == "auto" and link is not None and link.kind == userspace.link_kind and owner == "us":
+        return userspace
+    if datapath != "userspace" and has_kernel:
+        return KernelWireGuard(interface, netlink)
+    if datapath == "kernel":
+        raise UserError(
+            "this kernel has no WireGuard",
+            remedy="load its module (`modprobe wireguard`, Linux 5.6 or later), or use --datapath userspace",
+        )
+    if not is_installed():
+        raise UserError(
+            "there is no WireGuard on this host" if datapath == "auto" else f"{PROGRAM} is not in PATH",
+            remedy=f"load the kernel's module (`modprobe wireguard`) or install {PROGRAM}",
+        )
+    if owner == "other":
+        raise userspace.foreign_socket()
+    return userspace
+
+
+async def _kernel_has_wireguard(netlink: Netlink) -> bool:
+    """Ask for an interface with a name that cannot be: the kind is looked up (and its module loaded) first.
+
+    So the answer is EPERM without the right to make interfaces, EOPNOTSUPP without WireGuard, EINVAL with it,
+    and nothing has been made in any case.
+    """
+    try:
+        await netlink.add_link(".", kind="wireguard")
+    except KernelError as error:
+        if error.number == errno.EPERM:
+            raise UserError(
+                "weavemesh may not configure networks", remedy="run it as root (it needs CAP_NET_ADMIN)"
+            ) from error
+        return error.number != errno.EOPNOTSUPP
+    raise AssertionError("the kernel accepted an interface named `.`")
+
+
+def _name_is_taken(link: Link) -> UserError:
+    return UserError(
+        f"{link.name} exists and is {f'a {link.kind}' if link.kind else 'hardware'}, not a WireGuard device",
+        remedy="remove it, or choose another name with --interface",
+    )
+
+
+def _routes(found: Iterable[KernelRoute], index: int | None) -> Iterable[Route]:
+    """Ours among the routes with our protocol number; those to pods have other interfaces."""
+    for route in found:
+        if route.table != MAIN_TABLE:
+            continue
+        if route.kind == "unicast" and index is not None and route.index == index:
+            yield Route(route.destination, "device", route.source)
+        elif route.kind == "unreachable" and route.metric == UNREACHABLE_METRIC:
+            yield Route(route.destination, "unreachable", None)
+
+
+def _without_ipv6(desired: DesiredState) -> DesiredState:
+    peers = (
+        replace(peer, allowed_ips=tuple(network for network in peer.allowed_ips if network.version == 4))
+        for peer in desired.peers
+    )
+    return replace(
+        desired,
+        addresses=tuple(address for address in desired.addresses if address.version == 4),
+        peers=tuple(peers),
+        routes=tuple(route for route in desired.routes if route.destination.version == 4),
+    )

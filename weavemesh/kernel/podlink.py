@@ -1,0 +1,166 @@
+"""A blocking rtnetlink socket: does batches of `weavemesh.kernel.podmessage`, answers the few questions of a check.
+
+Not for the event loop's thread: sending *is* the kernel's work, and deleting a veth takes it 15 ms. Its counterpart is
+`weavemesh.kernel.pod`.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from weavemesh.kernel import podmessage
+from weavemesh.kernel.podmessage import IPAddress, Link, Message
+
+REPLY_TIMEOUT_S = 10.0
+"""The kernel answers before `send` returns; waiting longer means a broken socket, and nothing may hang."""
+_RECEIVE_BYTES = 1 << 17
+"""More than the 32 KiB in which the kernel sends dumps."""
+_DUMP_ATTEMPTS = 5
+"""A dump that changed under the reader (NLM_F_DUMP_INTR) is read again, then taken as it is."""
+
+
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_ACK, _DUMP_INTERRUPTED = 0x4, 0x10
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+
+
+class NetlinkError(OSError):
+    """The kernel refused a message: `errno`, `strerror` (its own sentence if it gave one), and `what` was tried."""
+
+    def __init__(self, code: int, sentence: str, what: str) -> None:
+        super().__init__(code, sentence or os.strerror(code))
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.strerror}"
+
+
+class RouteSocket:
+    """Belongs to the network namespace of the thread that made it; usable from any thread, by one at a time."""
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+        self._socket.settimeout(REPLY_TIMEOUT_S)
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the socket; nothing if it is closed."""
+        self._socket.close()
+
+    def perform(self, *messages: Message) -> None:
+        """Has the kernel do all in order, in one system call; after a failure it still tries the later ones.
+
+        NetlinkError: the first that failed. TimeoutError: the kernel did not answer.
+        """
+        first = self._sequence + 1
+        self._sequence += len(messages)
+        self._socket.send(b"".join(podmessage.pack(m, first + i, flags=_ACK) for i, m in enumerate(messages)))
+        failure: NetlinkError | None = None
+        waiting = len(messages)
+        while waiting:
+            for kind, _, sequence, body in self._receive():
+                if kind != _NLMSG_ERROR or not first <= sequence < first + len(messages):
+                    continue
+                waiting -= 1
+                failure = failure or _failure(body, messages[sequence - first])
+        if failure:
+            raise failure
+
+    def link(self, name: str) -> Link | None:
+        """The device of that name, or None. Asking makes the kernel finish a carrier change of it (rtnl_getlink)."""
+        try:
+            (answer,) = self._ask(podmessage.get_link(name))
+        except NetlinkError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return podmessage.decode_link(answer)
+
+    def links(self) -> tuple[Link, ...]:
+        """All devices of the namespace."""
+        return tuple(podmessage.decode_link(body) for body in self._dump(podmessage.LIST_LINKS))
+
+    def addresses(self, index: int) -> frozenset[IPAddress]:
+        """The addresses of a device."""
+        found = [podmessage.decode_address(body) for body in self._dump(podmessage.LIST_ADDRESSES)]
+        return frozenset(pair[1] for pair in found if pair and pair[0] == index)
+
+    def default_gateways(self, index: int) -> frozenset[IPAddress]:
+        """The gateways of the main table's default routes through a device."""
+        found = [podmessage.decode_default_gateway(body) for body in self._dump(podmessage.LIST_ROUTES)]
+        return frozenset(pair[1] for pair in found if pair and pair[0] == index)
+
+    def device_towards(self, destination: IPAddress) -> int | None:
+        """The index of the device by which the namespace would reach an address now; None if it would not."""
+        try:
+            answers = self._ask(podmessage.get_route(destination))
+        except NetlinkError:
+            return None
+        return podmessage.decode_route_device(answers[0])
+
+    def _ask(self, message: Message) -> list[bytes]:
+        self._sequence += 1
+        self._socket.send(podmessage.pack(message, self._sequence, flags=_ACK))
+        answers: list[bytes] = []
+        while True:
+            for kind, _, sequence, body in self._receive():
+                if sequence != self._sequence:
+                    continue
+                if kind != _NLMSG_ERROR:
+                    answers.append(body)
+                elif failure := _failure(body, message):
+                    raise failure
+                else:
+                    return answers
+
+    def _dump(self, message: Message) -> list[bytes]:
+        for _ in range(_DUMP_ATTEMPTS):
+            answers, interrupted = self._dump_once(message)
+            if not interrupted:
+                break
+        return answers
+
+    def _dump_once(self, message: Message) -> tuple[list[bytes], bool]:
+        self._sequence += 1
+        self._socket.send(podmessage.pack(message, self._sequence, flags=0))
+        answers: list[bytes] = []
+        interrupted = False
+        while True:
+            for kind, flags, sequence, body in self._receive():
+                if sequence != self._sequence:
+                    continue
+                interrupted = interrupted or bool(flags & _DUMP_INTERRUPTED)
+                if kind == _NLMSG_DONE:
+                    return answers, interrupted
+                if kind == _NLMSG_ERROR and (failure := _failure(body, message)):
+                    raise failure
+                answers.append(body)
+
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """The messages of one datagram: type, flags, sequence, body."""
+        header = podmessage.HEADER
+        datagram = self._socket.recv(_RECEIVE_BYTES)
+        offset = 0
+        while offset + header.size <= len(datagram):
+            length, kind, flags, sequence, _ = header.unpack_from(datagram, offset)
+            yield kind, flags, sequence, datagram[offset + header.size : offset + length]
+            offset += max(header.size, length + (-length % 4))
+
+
+def _failure(body: bytes, message: Message) -> NetlinkError | None:
+    code, sentence = podmessage.decode_failure(body)
+    return NetlinkError(code, sentence, message.what) if code else None

@@ -1,0 +1,183 @@
+"""What the agent can be asked over its local API: status, report, connect, forget, stop.
+
+Reads the parts and feeds the gossip core; decides nothing by itself. It implements `weavemesh.api.server.AgentApi`.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from ipaddress import IPv6Network
+
+import gossip
+from gossip import Mesh, Target
+from weavemesh import __version__, reporting
+from weavemesh.api.message import Changed, ConnectRequest, ForgetRequest, Readiness, StopRequest
+from weavemesh.api.readiness import ReadinessLog
+from weavemesh.config import AgentConfig, parse_target
+from weavemesh.identity import Identity
+from weavemesh.kernel.pod import PodWiring, WiringFailed, host_ifname
+from weavemesh.kernel.sentence import FAILURES, describe_failure
+from weavemesh.option import save_targets
+from weavemesh.overlay.plan import ula_prefix
+from weavemesh.overlay.state import ObservedPeer, PublicKey
+from weavemesh.overlay.tunnel import Tunnel
+from weavemesh.pool import HOST_IDENT, AddressPool
+from weavemesh.probing import TunnelProbes
+from weavemesh.status import AgentStatus, RouterStatus, StatusReport
+from weavemesh.verdict import judge
+
+PROTOCOL = "weavemesh/1"
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """The parts of a running agent that its users ask about."""
+
+    config: AgentConfig
+    identity: Identity
+    fingerprint: str
+    """Of the cluster secret; safe to show."""
+    started_at: float
+    """Unix time."""
+    mtu: int
+    mesh: Mesh
+    feed: Callable[[gossip.Input], None]
+    pool: AddressPool
+    probes: TunnelProbes
+    kernel: Tunnel
+    wiring: PodWiring
+    readiness: ReadinessLog
+    findings: Callable[[], tuple[str, ...]]
+    """What the agent found wrong itself, as sentences with their remedies."""
+    stop_agent: Callable[[], None]
+
+    async def status(self) -> StatusReport:
+        """All of it, judged."""
+        findings = list(self.findings())
+        known = await self._known(findings)
+        allocations = self.pool.allocator.allocations()
+        pods = {ident: address for ident, address in allocations.items() if ident != HOST_IDENT}
+        try:
+            labels = {link.ident: link.label for link in await self.wiring.list_pod_links() if link.ident}
+        except WiringFailed as error:
+            labels = {}
+            findings.append(f"the pods' interfaces cannot be listed: {error.reason}")
+        return judge(
+            generated_at=known.unix_now,
+            agent=self._agent(known.unix_now),
+            datapath=self.kernel.datapath,
+            secret_fingerprint=self.fingerprint,
+            router=RouterStatus(
+                protocol=PROTOCOL,
+                peer_discovery=self.config.discovery,
+                targets=reporting.target_statuses(known),
+                connections=reporting.connection_statuses(known),
+            ),
+            peers=reporting.peer_statuses(known),
+            ipam=reporting.ipam_status(
+                known,
+                waiting_for=self.readiness.last or "waiting for a peer that has the ring",
+                allocations=allocations,
+            ),
+            pods=reporting.pod_statuses(pods, labels, ula=known.ula, interface=host_ifname),
+            findings=reporting.problems_of(findings),
+        )
+
+    async def report(self) -> dict[str, object]:
+        """For a bug report: the status and what the cores count, without secrets."""
+        return {
+            "status": await self.status(),
+            "config": {name: str(value) for name, value in _plain(self.config).items()},
+            "gossip": asdict(self.mesh.counters()),
+            "violations": {"gossip": self.mesh.check(), "ipam": self.pool.allocator.check()},
+        }
+
+    async def ready(self, *, known: int, wait_s: float) -> Readiness:
+        return await self.readiness.wait(known=known, wait_s=wait_s)
+
+    async def connect(self, request: ConnectRequest) -> Changed:
+        """Dial these too, or these only; waiting back-offs are cut short. Durable before it returns."""
+        targets = self._parse(request.targets)
+        added, forgotten = await self._change_targets(gossip.ConnectTargets(targets, request.replace))
+        return Changed(
+            sentences=(
+                *(f"connecting to {target}" for target in added),
+                *(f"{target} is forgotten" for target in forgotten),
+            )
+        )
+
+    async def forget(self, request: ForgetRequest) -> Changed:
+        """Dial these no longer. Durable before it returns."""
+        _, forgotten = await self._change_targets(gossip.ForgetTargets(self._parse(request.targets)))
+        return Changed(sentences=tuple(f"{target} is forgotten" for target in forgotten))
+
+    async def stop(self, request: StopRequest) -> None:  # noqa: ARG002 - the reason is for the log of the API
+        self.stop_agent()
+
+    async def _change_targets(
+        self, event: gossip.ConnectTargets | gossip.ForgetTargets
+    ) -> tuple[list[Target], list[Target]]:
+        """Feed it; what was added and what was forgotten. Kept among the saved options, which the next start reads."""
+        before = {view.target for view in self.mesh.targets()}
+        self.feed(event)
+        after = {view.target for view in self.mesh.targets()}
+        if after != before:
+            await asyncio.to_thread(save_targets, self.config.state_dir, tuple(sorted(after)))
+        return sorted(after - before), sorted(before - after)
+
+    def _parse(self, texts: tuple[str, ...]) -> tuple[Target, ...]:
+        return tuple(Target(parse_target(text, default_port=self.config.port)) for text in texts)
+
+    def _agent(self, unix_now: float) -> AgentStatus:
+        return AgentStatus(
+            version=__version__,
+            name=self.identity.name,
+            nickname=self.identity.nickname,
+            pid=os.getpid(),
+            started_at=self.started_at,
+            uptime_s=unix_now - self.started_at,
+            memory_bytes=_resident_bytes(),
+            ready=self.readiness.ready,
+            waiting_for=None if self.readiness.ready else self.readiness.last,
+            interface=self.config.interface,
+            port=self.config.port,
+            mtu=self.mtu,
+            state_dir=str(self.config.state_dir),
+            run_dir=str(self.config.run_dir),
+        )
+
+    async def _known(self, findings: list[str]) -> reporting.Known:
+        tunnels: dict[PublicKey, ObservedPeer] = {}
+        try:
+            if (observed := await self.kernel.observe()) is not None:
+                tunnels = {peer.public_key: peer for peer in observed.peers}
+        except FAILURES as error:
+            findings.append(describe_failure(f"reading the tunnel device {self.config.interface}", error))
+        return reporting.Known(
+            now=asyncio.get_running_loop().time(),
+            unix_now=time.time(),
+            peers=self.mesh.peers(),
+            links=self.mesh.links(),
+            targets=self.mesh.targets(),
+            tunnels=tunnels,
+            health=self.probes.health,
+            ring=self.pool.allocator.status(),
+            ula=self._ula(),
+        )
+
+    def _ula(self) -> IPv6Network | None:
+        ring_id = self.pool.allocator.ring_id
+        return ula_prefix(ring_id) if ring_id else None
+
+
+def _plain(config: AgentConfig) -> dict[str, object]:
+    return {name: getattr(config, name) for name in config.__slots__}
+
+
+def _resident_bytes() -> int:
+    """Of this process (proc(5), statm: pages)."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * _PAGE_BYTES

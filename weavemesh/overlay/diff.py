@@ -1,0 +1,267 @@
+"""What has to be done to get from what a kernel holds to what it should hold.
+
+Theory of operation. Nothing is ever torn down to be built anew, and everything is added before anything is
+taken away, in an order in which no packet can leave in clear and none that has a way is lost:
+
+1. the `unreachable` routes, before there is a device, so that pod addresses never leave by another interface;
+2. the device: made, key and port, MTU, addresses, up;
+3. peers: new ones, and what is new of those that stay. An allowed IP that changes its peer is set on the new
+   one, which takes it from the old one in one step (WireGuard's cryptokey table holds each prefix once);
+4. routes into the device;
+5. removals: routes, allowed IPs, peers, addresses.
+
+A learned endpoint outranks a wished one as long as the tunnel is alive: WireGuard follows its peer through
+NATs by itself, and writing the wish over it would break what works.
+
+Not here: performing the actions (`weavemesh.kernel.applier`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from weavemesh.overlay.state import (
+    KEY_BYTES,
+    DesiredState,
+    Endpoint,
+    IPInterface,
+    IPNetwork,
+    ObservedPeer,
+    ObservedState,
+    PresharedKey,
+    PrivateKey,
+    PublicKey,
+    Route,
+    WireGuardPeer,
+)
+
+HANDSHAKE_LIVE_S = 180.0
+"""A session may be used for 180 s after its handshake (WireGuard paper, §6.1: Reject-After-Time)."""
+
+NO_PRESHARED_KEY = PresharedKey(bytes(KEY_BYTES))
+"""All zero clears the preshared key of a peer (WireGuard cross-platform interface, `preshared_key`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDevice:
+    """Make the tunnel device; whatever else has its name and is a dead tunnel of ours goes."""
+
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureDevice:
+    """Set what differs of the device's own settings; None leaves a setting as it is."""
+
+    private_key: PrivateKey | None
+    listen_port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetMtu:
+    """Set the device's MTU."""
+
+    mtu: int
+    """Bytes of an inner packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class BringUp:
+    """Let the device carry packets."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress:
+    """Give the device an address, without duplicate address detection."""
+
+    address: IPInterface
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAddress:
+    """Take an address from the device."""
+
+    address: IPInterface
+
+
+@dataclass(frozen=True, slots=True)
+class SetPeer:
+    """Add a peer, or change one; None and () leave what is there."""
+
+    public_key: PublicKey
+    exists: bool
+    """True if the device had it when it was observed; it is then not made again if it has gone meanwhile."""
+    preshared_key: PresharedKey | None
+    endpoint: Endpoint | None
+    allowed_ips: tuple[IPNetwork, ...]
+    """To be added to those that it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardAllowedIps:
+    """Take allowed IPs from peers that stay.
+
+    WireGuard has no such request (before Linux 6.15), and replacing a peer's list leaves a moment in which
+    it has none. So they are moved to a peer with `DISCARD_KEY`, which is then removed; the other allowed
+    IPs of the peer are not touched.
+    """
+
+    allowed_ips: tuple[IPNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePeer:
+    """End a tunnel."""
+
+    public_key: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoute:
+    """Add a route; fails if somebody else has the very same one."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceRoute:
+    """Exchange a route of ours for one with another source, in one step."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRoute:
+    """Take one of our routes away."""
+
+    route: Route
+
+
+Action = (
+    CreateDevice
+    | ConfigureDevice
+    | SetMtu
+    | BringUp
+    | AddAddress
+    | RemoveAddress
+    | SetPeer
+    | DiscardAllowedIps
+    | RemovePeer
+    | AddRoute
+    | ReplaceRoute
+    | RemoveRoute
+)
+
+
+def diff(desired: DesiredState, observed: ObservedState, *, now: float) -> tuple[Action, ...]:
+    """The actions in the order to perform them; none if the kernel is as it should be.
+
+    `now` is Unix time in seconds, as that of the observed handshakes. A device that is not there is observed
+    as `absent()`, together with whatever routes have outlived it.
+    """
+    added, removed = _route_changes(desired.routes, observed.routes)
+    peers, discarded = _peer_changes(desired.peers, observed.peers, now)
+    return (
+        *(action for action in added if action.route.kind == "unreachable"),
+        *_device_changes(desired, observed),
+        *peers,
+        *(action for action in added if action.route.kind == "device"),
+        *removed,
+        *discarded,
+        *(RemoveAddress(address) for address in observed.addresses if address not in desired.addresses),
+    )
+
+
+def absent(interface: str, routes: tuple[Route, ...]) -> ObservedState:
+    """What is observed when there is no device of this name: an MTU of 0, and the routes that are left."""
+    return ObservedState(
+        interface=interface,
+        up=False,
+        mtu=0,
+        private_key=None,
+        listen_port=0,
+        addresses=(),
+        peers=(),
+        routes=routes,
+    )
+
+
+def _device_changes(desired: DesiredState, observed: ObservedState) -> Iterable[Action]:
+    if observed.mtu == 0:
+        yield CreateDevice(desired.interface)
+    key = None if desired.private_key == observed.private_key else desired.private_key
+    port = None if desired.listen_port == observed.listen_port else desired.listen_port
+    if key is not None or port is not None:
+        yield ConfigureDevice(key, port)
+    if desired.mtu != observed.mtu:
+        yield SetMtu(desired.mtu)
+    for address in desired.addresses:
+        if address not in observed.addresses:
+            yield AddAddress(address)
+    if not observed.up:
+        yield BringUp()
+
+
+def _peer_changes(
+    desired: tuple[WireGuardPeer, ...], observed: tuple[ObservedPeer, ...], now: float
+) -> tuple[list[Action], list[Action]]:
+    seen = {peer.public_key: peer for peer in observed}
+    kept = {peer.public_key for peer in desired}
+    wanted: dict[IPNetwork, PublicKey] = {}
+    for peer in desired:
+        for network in peer.allowed_ips:
+            wanted.setdefault(network, peer.public_key)
+    changes: list[Action] = []
+    for peer in desired:
+        own = tuple(network for network in peer.allowed_ips if wanted[network] == peer.public_key)
+        if change := _peer_change(peer, own, seen.get(peer.public_key), now):
+            changes.append(change)
+    superfluous = tuple(
+        network for peer in observed if peer.public_key in kept for network in peer.allowed_ips if network not in wanted
+    )
+    removals: list[Action] = [DiscardAllowedIps(superfluous)] if superfluous else []
+    removals += [RemovePeer(peer.public_key) for peer in observed if peer.public_key not in kept]
+    return changes, removals
+
+
+def _peer_change(
+    peer: WireGuardPeer, allowed_ips: tuple[IPNetwork, ...], seen: ObservedPeer | None, now: float
+) -> SetPeer | None:
+    if seen is None:
+        return SetPeer(
+            peer.public_key,
+            exists=False,
+            preshared_key=peer.preshared_key,
+            endpoint=peer.endpoint,
+            allowed_ips=allowed_ips,
+        )
+    preshared_key = None if peer.preshared_key == seen.preshared_key else peer.preshared_key or NO_PRESHARED_KEY
+    endpoint = None if peer.endpoint == seen.endpoint or _is_live(seen, now) else peer.endpoint
+    held = set(seen.allowed_ips)
+    missing = tuple(network for network in allowed_ips if network not in held)
+    if preshared_key is None and endpoint is None and not missing:
+        return None
+    return SetPeer(peer.public_key, exists=True, preshared_key=preshared_key, endpoint=endpoint, allowed_ips=missing)
+
+
+def _is_live(seen: ObservedPeer, now: float) -> bool:
+    """A handshake far in the future (a clock set back) proves nothing."""
+    if seen.endpoint is None or seen.last_handshake is None:
+        return False
+    return abs(now - seen.last_handshake) < HANDSHAKE_LIVE_S
+
+
+def _route_changes(
+    desired: tuple[Route, ...], observed: tuple[Route, ...]
+) -> tuple[list[AddRoute | ReplaceRoute], list[Action]]:
+    held = {(route.destination, route.kind): route for route in observed}
+    wanted = {(route.destination, route.kind) for route in desired}
+    changes: list[AddRoute | ReplaceRoute] = []
+    for route in desired:
+        before = held.get((route.destination, route.kind))
+        if before is None:
+            changes.append(AddRoute(route))
+        elif before.source != route.source:
+            changes.append(ReplaceRoute(route))
+    gone = [route for route in observed if (route.destination, route.kind) not in wanted]
+    gone.sort(key=lambda route: route.kind)  # `unreachable` goes last
+    return changes, [RemoveRoute(route) for route in gone]

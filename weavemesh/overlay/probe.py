@@ -1,0 +1,176 @@
+"""Which tunnels are alive: asks every peer through its tunnel and keeps round-trip time, loss and last answer.
+
+Pure: it says whom to ask and is told who answered. What it is not: a path finder; it only measures what is there.
+Its counterpart is `weavemesh.probing`, which owns the UDP socket inside the mesh.
+
+Theory of operation
+-------------------
+Each peer with an address in the mesh has one `Probing`. A fresh one is asked after `SETTLE_S` (both sides should
+have set up the tunnel by then: WireGuard repeats a lost handshake only after 5 s), then at short intervals until it
+has answered once, then at the steady interval. The steady interval grows with the number of peers so that one peer
+never sends more than `PROBES_PER_SECOND_MAX`: the cost of probing does not grow with the mesh.
+A probe that is not answered within `ANSWER_TIMEOUT_S` counts as lost.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from random import Random
+from typing import NewType, assert_never
+
+ProbeName = NewType("ProbeName", str)
+"""Name of the peer that is asked; the same text as gossip's PeerName."""
+
+SETTLE_S = 0.15
+IMPATIENT_INTERVAL_S = 0.5
+STEADY_INTERVAL_S = 2.0
+PROBES_PER_SECOND_MAX = 8.0
+ANSWER_TIMEOUT_S = 2.0
+LOSS_WINDOW = 16
+"""Loss is told of the last so many probes of a peer."""
+RTT_SMOOTHING = 0.25
+"""Weight of a new sample in the smoothed round-trip time (RFC 6298 uses 1/8; probes are rarer than segments)."""
+SILENT_AFTER_S = 10.0
+"""Without an answer for so long a tunnel that did answer counts as silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTargets:
+    """Input: the peers to watch now and their addresses in the mesh; replaces the set before."""
+
+    addresses: Mapping[ProbeName, IPv4Address]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswered:
+    """Input: the answer to the probe with this nonce came from this address."""
+
+    nonce: int
+    source: IPv4Address
+
+
+ProbeInput = ProbeTargets | ProbeAnswered
+
+
+@dataclass(frozen=True, slots=True)
+class SendProbe:
+    """Output: ask this address, with this nonce."""
+
+    address: IPv4Address
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """Output: this peer answered through its tunnel, the first time or after a silence."""
+
+    peer: ProbeName
+
+
+ProbeOutput = SendProbe | FirstAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelHealth:
+    """What is known of one tunnel."""
+
+    rtt_s: float | None
+    """Smoothed round-trip time in seconds; None before the first answer."""
+    last_answer: float | None
+    """When the last answer came, on the clock of `now`."""
+    loss: float
+    """Lost share of the last `LOSS_WINDOW` probes, 0 to 1."""
+
+    def is_alive(self, now: float) -> bool:
+        """It has answered lately."""
+        return self.last_answer is not None and now - self.last_answer <= SILENT_AFTER_S
+
+
+@dataclass(slots=True)
+class _Probing:
+    address: IPv4Address
+    next_at: float
+    rtt_s: float | None = None
+    last_answer: float | None = None
+    lost: list[bool] = field(default_factory=list)
+
+    def note(self, *, lost: bool) -> None:
+        self.lost.append(lost)
+        del self.lost[:-LOSS_WINDOW]
+
+
+class Prober:
+    """The machine; see the theory of operation above."""
+
+    def __init__(self, *, rng: Random) -> None:
+        self._rng = rng
+        self._probings: dict[ProbeName, _Probing] = {}
+        self._waiting: dict[int, tuple[ProbeName, float]] = {}
+        self._outputs: list[ProbeOutput] = []
+
+    def receive(self, event: ProbeInput, now: float) -> None:
+        match event:
+            case ProbeTargets():
+                self._retarget(event.addresses, now)
+            case ProbeAnswered():
+                self._answered(event, now)
+            case _:
+                assert_never(event)
+
+    def tick(self, now: float) -> None:
+        for nonce in [n for n, (_, sent) in self._waiting.items() if now >= sent + ANSWER_TIMEOUT_S]:
+            name, _ = self._waiting.pop(nonce)
+            if probing := self._probings.get(name):
+                probing.note(lost=True)
+        for name, probing in self._probings.items():
+            if probing.next_at <= now:
+                nonce = self._rng.getrandbits(64)
+                self._waiting[nonce] = (name, now)
+                self._outputs.append(SendProbe(probing.address, nonce))
+                probing.next_at = now + self._interval_s(probing) * self._rng.uniform(0.9, 1.1)
+
+    def deadline(self) -> float | None:
+        times = [probing.next_at for probing in self._probings.values()]
+        times += [sent + ANSWER_TIMEOUT_S for _, sent in self._waiting.values()]
+        return min(times, default=None)
+
+    def outputs(self) -> list[ProbeOutput]:
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    def health(self, name: ProbeName) -> TunnelHealth | None:
+        """What is known of the tunnel to this peer; None where it is not watched."""
+        probing = self._probings.get(name)
+        if probing is None:
+            return None
+        loss = sum(probing.lost) / len(probing.lost) if probing.lost else 0.0
+        return TunnelHealth(probing.rtt_s, probing.last_answer, loss)
+
+    def _retarget(self, addresses: Mapping[ProbeName, IPv4Address], now: float) -> None:
+        for name in [n for n, p in self._probings.items() if addresses.get(n) != p.address]:
+            del self._probings[name]
+        for name in sorted(addresses):
+            if name not in self._probings:
+                self._probings[name] = _Probing(addresses[name], now + SETTLE_S)
+
+    def _answered(self, event: ProbeAnswered, now: float) -> None:
+        name, sent = self._waiting.get(event.nonce, (None, 0.0))
+        if name is None:
+            return  # late, doubled or made up
+        probing = self._probings.get(name)
+        if probing is None or probing.address != event.source:
+            return  # an answer through another's tunnel proves nothing
+        del self._waiting[event.nonce]
+        sample = now - sent
+        was_alive = probing.last_answer is not None and now - probing.last_answer <= SILENT_AFTER_S
+        probing.rtt_s = sample if probing.rtt_s is None else probing.rtt_s + RTT_SMOOTHING * (sample - probing.rtt_s)
+        probing.last_answer = now
+        probing.note(lost=False)
+        if not was_alive:
+            self._outputs.append(FirstAnswer(name))
+
+    def _interval_s(self, probing: _Probing) -> float:
+        steady = max(STEADY_INTERVAL_S, len(self._probings) / PROBES_PER_SECOND_MAX)
+        if probing.last_answer is None and len(self._probings) <= PROBES_PER_SECOND_MAX:
+            return IMPATIENT_INTERVAL_S
+        return steady

@@ -1,0 +1,55 @@
+"""The door between what is wished and a kernel: implemented by `weavemesh.kernel` for Linux, and by its fake.
+
+Not here: the wish (`plan.py`), the difference (`diff.py`).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from weavemesh.overlay.diff import Action
+from weavemesh.overlay.state import DesiredState, IPAddress, IPNetwork, ObservedState
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyReport:
+    """What one `apply` did."""
+
+    actions: tuple[Action, ...]
+    """Those that succeeded, in order; empty if nothing had to be done."""
+    settings: tuple[str, ...]
+    """Host settings (sysctl) that were changed, as sentences."""
+    failures: tuple[str, ...]
+    """What could not be done and why, as sentences; the next `apply` tries again."""
+
+
+class Tunnel(Protocol):
+    """One host's encrypted device and its routes."""
+
+    @property
+    def datapath(self) -> str:
+        """`kernel` or `userspace (wireguard-go)`."""
+        ...
+
+    async def apply(self, desired: DesiredState) -> ApplyReport:
+        """Make it so, by the smallest change; applying again does nothing. Failures are in the report."""
+        ...
+
+    async def observe(self) -> ObservedState | None:
+        """What is there, with the peers' counters; None without a device."""
+        ...
+
+    async def routes_overlapping(self, network: IPNetwork) -> tuple[str, ...]:
+        """Routes of the host, not ours, that share addresses with `network`, as `10.32.0.0/16 dev eth1`."""
+        ...
+
+    async def host_addresses(self) -> tuple[IPAddress, ...]:
+        """Addresses under which others may reach this host, the most likely first."""
+        ...
+
+    async def underlay_mtu(self) -> int:
+        """Bytes of a packet of the network that carries the tunnels."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it; the data path stays."""
+        ...

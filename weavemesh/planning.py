@@ -1,0 +1,73 @@
+"""From what the cores know of the mesh to what the overlay plans with: peers with keys and endpoints, probe targets.
+
+Pure. It joins three worlds that do not know each other: gossip's views, summaries in peers' own words, WireGuard keys.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from gossip import PeerName, PeerView, Target
+from weavemesh.overlay.plan import PlannedPeer
+from weavemesh.overlay.probe import ProbeName
+from weavemesh.overlay.state import Endpoint, PublicKey
+from weavemesh.secret import ClusterSecret
+from weavemesh.summary import Summary, SummaryInvalid
+
+
+def summary_of(view: PeerView) -> Summary | None:
+    """What a peer says of itself; None if it has said nothing or nothing that we understand."""
+    return None if view.summary is None else _decode(view.summary)
+
+
+def planned_peers(views: Iterable[PeerView], *, own_key: PublicKey, secret: ClusterSecret) -> tuple[PlannedPeer, ...]:
+    """All other peers that have a WireGuard key, with where each may be reached, the most likely first.
+
+    What a user advertises comes first: he knows. Then where the peer's link really comes from, or leads to. Then what
+    the peer believes its addresses to be.
+    """
+    return tuple(
+        PlannedPeer(
+            view.name,
+            summary.public_key(),
+            secret.preshared_key(own_key, summary.public_key()),
+            _endpoints(view, summary),
+        )
+        for view in views
+        if view.hops != 0 and (summary := summary_of(view)) is not None
+    )
+
+
+def probe_addresses(views: Iterable[PeerView]) -> dict[ProbeName, IPv4Address]:
+    """The addresses in the mesh of all other peers that have one: having one, a peer has set up its tunnels."""
+    return {
+        ProbeName(view.name): IPv4Address(summary.overlay_ipv4)
+        for view in views
+        if view.hops != 0 and (summary := summary_of(view)) is not None and summary.overlay_ipv4 is not None
+    }
+
+
+def dial_address(_: PeerName, encoded: bytes) -> Target | None:
+    """Where to dial a peer of this summary (`gossip.MeshOptions.dial_address`); None if it does not tell."""
+    summary = _decode(encoded)
+    if summary is None:
+        return None
+    endpoints = (*summary.advertised_endpoints(), *summary.own_endpoints())
+    return Target(endpoints[0].text()) if endpoints else None
+
+
+def _endpoints(view: PeerView, summary: Summary) -> tuple[Endpoint, ...]:
+    linked = (Endpoint(link_host(view), summary.port),) if view.linked is not None else ()
+    return (*summary.advertised_endpoints(), *linked, *summary.own_endpoints())
+
+
+def link_host(view: PeerView) -> IPv4Address | IPv6Address:
+    """The address at the other end of our link to a peer, which must have one."""
+    assert view.linked is not None
+    return ip_address(view.linked.address.rpartition(":")[0].strip("[]"))
+
+
+def _decode(encoded: bytes) -> Summary | None:
+    try:
+        return Summary.decode(encoded)
+    except SummaryInvalid:
+        return None

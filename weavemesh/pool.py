@@ -1,0 +1,182 @@
+"""Addresses for this host's pods: runs the allocator, keeps its state on disk, answers those who wait.
+
+Holds no rule about addresses: those are `ipam_crdt`'s. What it adds is the order of things: a snapshot is on disk
+before anything that relies on it leaves this process, to a pod or to another peer.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Network
+from logging import ERROR
+from typing import assert_never
+
+import ipam_crdt
+from ipam_crdt import Allocator, Owner
+from weavemesh.driver import Driver
+from weavemesh.error import UserError
+from weavemesh.kernel.pod import PodAddress
+from weavemesh.logs import Event, log
+from weavemesh.overlay.plan import twin_address
+
+HOST_IDENT = "weavemesh:host"
+"""The ident of the host's own address; no attachment's ident has a colon before its first slash."""
+SAVE_RETRY_S = 1.0
+"""A disk that is full now may have room later; until then nothing new is promised to anyone."""
+
+
+class AllocationRefused(Exception):
+    """No address within the deadline; the text is a sentence with the reason and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The ring as others may see it: only what is safely on disk."""
+
+    digest: bytes
+    state: bytes
+
+
+class AddressPool:
+    """Drives one allocator. Also the ring's `gossip.Gossiper`: tells digest and state for anti-entropy."""
+
+    def __init__(
+        self,
+        allocator: Allocator,
+        *,
+        save: Callable[[bytes], None],
+        announce: Callable[[bytes], None],
+        send: Callable[[Owner, bytes], None],
+        ownership_changed: Callable[[], None],
+    ) -> None:
+        """`save` makes a snapshot durable, blocking, and runs in a thread; UserError from it is retried for ever."""
+        self.allocator = allocator
+        self.problem: UserError | None = None
+        """Why nothing can be saved at the moment."""
+        self._save = save
+        self._announce = announce
+        self._send = send
+        self._ownership_changed = ownership_changed
+        self._waiting: dict[str, list[asyncio.Future[IPv4Address]]] = {}
+        self._outputs: asyncio.Queue[ipam_crdt.Output] = asyncio.Queue()
+        self._published = Published(allocator.digest(), allocator.state())
+        self._driver: Driver[ipam_crdt.Input, ipam_crdt.Output] = Driver(allocator, self._outputs.put_nowait)
+
+    async def run(self) -> None:
+        """Keep going until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._driver.run())
+            group.create_task(self._perform_in_order())
+
+    def feed(self, event: ipam_crdt.Input) -> None:
+        """Hand the allocator a message or a change of the mesh."""
+        self._driver.feed(event)
+
+    async def allocate(self, ident: str, *, deadline_s: float) -> IPv4Address:
+        """The address of `ident`; the same one if it has one already. AllocationRefused after `deadline_s` seconds."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[IPv4Address] = loop.create_future()
+        self._waiting.setdefault(ident, []).append(answer)
+        self.feed(ipam_crdt.Allocate(ident, loop.time() + deadline_s))
+        try:
+            # The allocator answers by its deadline with its own reason; beyond it only the disk can be the cause.
+            async with asyncio.timeout(deadline_s + SAVE_RETRY_S):
+                return await answer
+        except TimeoutError:
+            reason = (
+                str(self.problem) if self.problem else f"no address after {deadline_s:g} s; see `weavemesh status ipam`"
+            )
+            raise AllocationRefused(reason) from None
+        finally:
+            self._forget(ident, answer)
+
+    async def release(self, ident: str) -> None:
+        """Give the address of `ident` back; nothing happens if it has none."""
+        self.feed(ipam_crdt.Release(ident))
+
+    def address_of(self, ident: str) -> IPv4Address | None:
+        return self.allocator.allocations().get(ident)
+
+    def digest(self) -> bytes:
+        return self._published.digest
+
+    def state(self) -> bytes:
+        return self._published.state
+
+    async def _perform_in_order(self) -> None:
+        while True:
+            batch = [await self._outputs.get()]
+            while not self._outputs.empty():
+                batch.append(self._outputs.get_nowait())
+            snapshots = [output.snapshot for output in batch if isinstance(output, ipam_crdt.Persist)]
+            if snapshots:
+                # One write for the whole batch: the last snapshot holds all that came before it.
+                published = Published(self.allocator.digest(), self.allocator.state())
+                await self._make_durable(snapshots[-1])
+                self._published = published
+            for output in batch:
+                self._perform(output)
+
+    async def _make_durable(self, snapshot: bytes) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._save, snapshot)
+            except UserError as error:
+                if self.problem is None:
+                    log(ERROR, Event.STATE_WRITE_FAILED, reason=error)
+                self.problem = error
+                await asyncio.sleep(SAVE_RETRY_S)
+            else:
+                self.problem = None
+                return
+
+    def _perform(self, output: ipam_crdt.Output) -> None:
+        match output:
+            case ipam_crdt.Persist():
+                pass  # done before the batch
+            case ipam_crdt.Announce(payload=payload):
+                self._announce(payload)
+            case ipam_crdt.Send(destination=destination, payload=payload):
+                self._send(destination, payload)
+            case ipam_crdt.Allocated(ident=ident, address=address):
+                for answer in self._answers(ident):
+                    answer.set_result(address)
+            case ipam_crdt.Refused(ident=ident, reason=reason):
+                for answer in self._answers(ident):
+                    answer.set_exception(AllocationRefused(reason))
+            case ipam_crdt.OwnershipChanged():
+                self._ownership_changed()
+            case _:
+                assert_never(output)
+
+    def _answers(self, ident: str) -> list[asyncio.Future[IPv4Address]]:
+        return [answer for answer in self._waiting.pop(ident, []) if not answer.done()]
+
+    def _forget(self, ident: str, answer: asyncio.Future[IPv4Address]) -> None:
+        waiting = self._waiting.get(ident, [])
+        if answer in waiting:
+            waiting.remove(answer)
+            if not waiting:
+                del self._waiting[ident]
+
+
+class PodAddresses:
+    """The pool as the CNI plugin sees it (`weavemesh.cni.plugin.AddressSource`): each address with its IPv6 twin."""
+
+    def __init__(self, pool: AddressPool, ula: Callable[[], IPv6Network | None]) -> None:
+        self._pool = pool
+        self._ula = ula
+
+    async def allocate(self, ident: str, *, deadline_s: float) -> PodAddress:
+        return self._with_twin(await self._pool.allocate(ident, deadline_s=deadline_s))
+
+    async def release(self, ident: str) -> None:
+        await self._pool.release(ident)
+
+    def address_of(self, ident: str) -> PodAddress | None:
+        address = self._pool.address_of(ident)
+        return None if address is None else self._with_twin(address)
+
+    def _with_twin(self, address: IPv4Address) -> PodAddress:
+        prefix = self._ula()
+        return PodAddress(address, twin_address(prefix, address) if prefix else None)

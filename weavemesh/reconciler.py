@@ -1,0 +1,68 @@
+"""Keeps the kernel as the plan says: plans anew when something changed, applies the difference, tries failures again.
+
+Neither the plan (`weavemesh.overlay.plan`) nor the kernel (`weavemesh.kernel`) is known here; only when to call them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from logging import INFO, WARNING
+
+from weavemesh.kernel.sentence import describe
+from weavemesh.logs import Event, log
+from weavemesh.overlay.state import DesiredState
+from weavemesh.overlay.tunnel import Tunnel
+
+COALESCE_S = 0.02
+"""News comes in bursts (a record, then the ring): one plan for the burst."""
+CHECK_INTERVAL_S = 30.0
+"""Without news the kernel is compared again so often: what someone else removed comes back."""
+RETRY_S = 2.0
+
+
+class Reconciler:
+    """Applies `plan()` to the tunnel after each `changed()`; `plan` returns None while there is nothing to wish."""
+
+    def __init__(self, tunnel: Tunnel, plan: Callable[[], DesiredState | None]) -> None:
+        self._tunnel = tunnel
+        self._plan = plan
+        self._changed = asyncio.Event()
+        self._applied = asyncio.Event()
+        self.failures: tuple[str, ...] = ()
+        """What the last attempt could not do, as sentences."""
+
+    def changed(self) -> None:
+        """Something that the plan is made of has changed."""
+        self._changed.set()
+
+    async def wait_applied(self) -> None:
+        """Return once a plan has been applied without failures, since the start."""
+        await self._applied.wait()
+
+    async def run(self) -> None:
+        """Keep going until cancelled."""
+        while True:
+            await self._wait()
+            desired = self._plan()
+            if desired is not None:
+                await self._apply(desired)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(RETRY_S if self.failures else CHECK_INTERVAL_S):
+                await self._changed.wait()
+                await asyncio.sleep(COALESCE_S)
+        except TimeoutError:
+            pass
+        self._changed.clear()
+
+    async def _apply(self, desired: DesiredState) -> None:
+        report = await self._tunnel.apply(desired)
+        for action in report.actions:
+            log(INFO, Event.KERNEL_CHANGED, action=describe(action))
+        for sentence in report.settings:
+            log(INFO, Event.KERNEL_CHANGED, setting=sentence)
+        for failure in set(report.failures) - set(self.failures):
+            log(WARNING, Event.KERNEL_FAILED, reason=failure)
+        self.failures = report.failures
+        if not report.failures:
+            self._applied.set()

@@ -1,0 +1,202 @@
+"""The state of an agent as it tells it: plain values, the same in `weavemesh status --json` and over the local API.
+
+Nothing is computed here: `weavemesh.verdict` judges the parts, `weavemesh.status_text` renders them for people, the
+daemon fills them in. Names of fields are part of the interface: add, never rename. All durations are seconds before
+the report was made, all sizes octets, all addresses text.
+"""
+
+from typing import Literal
+
+import msgspec
+
+TunnelState = Literal["live", "connecting", "silent", "none"]
+"""live: answers; connecting: has not answered yet; silent: answered once, not now; none: nothing to send to."""
+
+ConnectionState = Literal["established", "pending", "retrying", "failed", "connecting"]
+"""Weave Net's words, in the order in which they are counted."""
+
+TargetState = Literal["connected", "connecting", "retrying", "ourselves"]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is not right: the cause and what to do, without full stops."""
+
+    sentence: str
+    remedy: str
+    """Empty where the sentence holds it already."""
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The process that answers."""
+
+    version: str
+    name: str
+    nickname: str
+    pid: int
+    started_at: float
+    """Unix time."""
+    uptime_s: float
+    memory_bytes: int
+    """Resident set."""
+    ready: bool
+    waiting_for: str | None
+    """While not ready: what for, as a sentence."""
+    interface: str
+    port: int
+    mtu: int | None
+    state_dir: str
+    run_dir: str
+
+
+class EncryptionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the traffic to other peers has a tunnel to go through; the rest is dropped, never sent in clear."""
+
+    datapath: str
+    """"kernel" or "userspace (wireguard-go)"."""
+    peers: int
+    """Other peers known."""
+    live_tunnels: int
+    """Those of them whose tunnel answers."""
+    coverage: str
+    """The two figures as a sentence."""
+    secret_fingerprint: str
+    """Equal on all peers of one mesh; tells nothing of the secret."""
+    control: str = "TLS 1.3"
+    enabled: bool = True
+    """There is no plaintext mode."""
+
+
+class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that this peer was told to dial."""
+
+    address: str
+    state: TargetState
+    peer: str | None
+    """Who answered there."""
+    reason: str | None
+    """Why it is not connected."""
+    retry_in_s: float | None
+
+
+class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One control link, or the attempt to make one."""
+
+    outbound: bool
+    address: str
+    state: ConnectionState
+    peer: str | None
+    nickname: str | None
+    rtt_ms: float | None
+    since_s: float | None
+    reason: str | None
+
+
+class RouterStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The mesh as seen from here."""
+
+    protocol: str
+    peer_discovery: bool
+    targets: tuple[TargetStatus, ...]
+    connections: tuple[ConnectionStatus, ...]
+
+
+class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer of the mesh, ourselves included."""
+
+    name: str
+    nickname: str
+    ourselves: bool
+    version: str | None
+    public_key: str | None
+    """WireGuard's, base64."""
+    reachable: bool
+    """Whether control messages reach it, directly or over others."""
+    links: tuple[str, ...]
+    """Names of the peers that it has control links with."""
+    via: str | None
+    """How packets go there: "direct", or the name of a relay."""
+    datapath: str | None
+    endpoint: str | None
+    """"address:port" that its WireGuard packets are sent to now."""
+    endpoint_source: str | None
+    """Who says so: "its summary", "advertised", "learned from its packets"…"""
+    tunnel: TunnelState
+    last_seen_s: float | None
+    """Since anything was heard of it, over any way."""
+    last_handshake_s: float | None
+    rtt_ms: float | None
+    """Inside the tunnel."""
+    control_rtt_ms: float | None
+    """Of the direct control link."""
+    rx_bytes: int
+    tx_bytes: int
+    owned: tuple[str, ...]
+    """Its ranges in the ring, as CIDRs."""
+    addresses: tuple[str, ...]
+    """Its own addresses in the overlay."""
+    problem: Problem | None
+    """What the agent itself found wrong with the way there."""
+
+
+class IpamEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What one peer owns of the universe."""
+
+    peer: str
+    nickname: str
+    ips: int
+    percent: float
+    """Of the universe, 0…100."""
+    active: int | None
+    """Addresses in use; None where only the owner knows."""
+    reachable: bool
+    ranges: tuple[str, ...]
+
+
+class IpamPending(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod that waits for its address."""
+
+    ident: str
+    reason: str
+    waiting_s: float
+
+
+class IpamStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The address ring."""
+
+    ready: bool
+    status: str
+    """"ready", or what is waited for, in Weave Net's words where it has them."""
+    range: str
+    ipv6_range: str | None
+    ring_id: str | None
+    entries: tuple[IpamEntry, ...]
+    active: tuple[str, ...]
+    """Addresses in use at this peer."""
+    pending: tuple[IpamPending, ...]
+    findings: tuple[Problem, ...]
+
+
+class PodStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One attachment: a pod, its veth, its addresses."""
+
+    ident: str
+    pod: str | None
+    """"namespace/name" where the runtime told it."""
+    addresses: tuple[str, ...]
+    host_interface: str
+
+
+class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it; `ok` is the verdict that the exit status of `weavemesh status` carries."""
+
+    generated_at: float
+    """Unix time."""
+    ok: bool
+    verdict: str
+    problems: tuple[Problem, ...]
+    agent: AgentStatus
+    encryption: EncryptionStatus
+    router: RouterStatus
+    peers: tuple[PeerStatus, ...]
+    ipam: IpamStatus
+    pods: tuple[PodStatus, ...]

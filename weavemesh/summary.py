@@ -1,0 +1,93 @@
+"""What a peer says of itself to all others: where to reach it and with which WireGuard key.
+
+Opaque to `gossip`, which carries it signed. MessagePack map; fields that this release does not know are skipped when
+read, and are not lost on the way because gossip hands on the signed bytes as they came.
+"""
+
+import ipaddress
+from typing import Annotated, Final, Self
+
+import msgspec
+
+from gossip import SUMMARY_BYTES_MAX
+from weavemesh.overlay.state import KEY_BYTES, Endpoint, PublicKey
+
+ENDPOINTS_MAX: Final = 32
+"""Hosts with more addresses than this exist (virtual ones); a path needs only the first few."""
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Word = Annotated[str, msgspec.Meta(max_length=64)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class SummaryInvalid(ValueError):
+    """A peer's summary cannot be believed: not MessagePack, a field is missing, or a value is out of its limits."""
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer in its own words."""
+
+    nickname: Name
+    """For people: the host's name."""
+    version: Word
+    """Release of weavemesh that it runs."""
+    wireguard_public_key: Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+    port: Port
+    """TCP port on which it accepts links and UDP port of its WireGuard device: one number for both."""
+    advertised: Annotated[tuple[Word, ...], msgspec.Meta(max_length=ENDPOINTS_MAX)]
+    """Where its user says that it can be reached, best first: `192.0.2.1:6783` or `[2001:db8::1]:6783`."""
+    endpoints: Annotated[tuple[Word, ...], msgspec.Meta(max_length=ENDPOINTS_MAX)]
+    """The same of the host's own addresses, the most likely first."""
+    overlay_ipv4: Word | None
+    """Its own address in the mesh; None until it has one."""
+    datapath: Word
+    """Which WireGuard carries its tunnels: `kernel` or `userspace (wireguard-go)`."""
+    mtu: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    """Bytes of an inner packet that its device takes."""
+    started_at: Annotated[float, msgspec.Meta(ge=0)]
+    """When its agent started, Unix time in seconds, by its own clock."""
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Read what `encode` wrote, in this release or a later one. SummaryInvalid if it cannot be."""
+        if len(content) > SUMMARY_BYTES_MAX:
+            raise SummaryInvalid(f"it has {len(content)} bytes, more than {SUMMARY_BYTES_MAX}")
+        try:
+            summary = msgspec.msgpack.decode(content, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise SummaryInvalid(str(error)) from error
+        for field in ("nickname", "version", "datapath"):
+            # These are printed on terminals: an escape sequence must not get there.
+            if not getattr(summary, field).isprintable():
+                raise SummaryInvalid(f"{field} contains control characters")
+        try:
+            summary.advertised_endpoints()
+            summary.own_endpoints()
+            if summary.overlay_ipv4 is not None:
+                ipaddress.IPv4Address(summary.overlay_ipv4)
+        except ValueError as error:
+            raise SummaryInvalid(str(error)) from error
+        return summary
+
+    def encode(self) -> bytes:
+        """As MessagePack, a map by field names."""
+        return msgspec.msgpack.encode(self)
+
+    def public_key(self) -> PublicKey:
+        """Its WireGuard key."""
+        return PublicKey(self.wireguard_public_key)
+
+    def advertised_endpoints(self) -> tuple[Endpoint, ...]:
+        """`advertised` as values, in the same order."""
+        return tuple(_endpoint(text) for text in self.advertised)
+
+    def own_endpoints(self) -> tuple[Endpoint, ...]:
+        """`endpoints` as values, in the same order."""
+        return tuple(_endpoint(text) for text in self.endpoints)
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, colon, port = text.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        raise ValueError(f"{text!r} is no address with a port")
+    return Endpoint(ipaddress.ip_address(host[1:-1] if host.startswith("[") else host), int(port))

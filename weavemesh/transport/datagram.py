@@ -1,0 +1,87 @@
+"""UDP, as the probes inside the tunnels need it: a thin door over asyncio-dgram.
+
+A datagram that cannot be sent is like one that got lost: counted, not raised. No reliability, no encryption (that is
+the tunnel's).
+"""
+
+import errno
+import socket
+from collections.abc import AsyncIterator
+from typing import Final, Self, cast
+
+import asyncio_dgram
+
+from weavemesh.error import UserError
+from weavemesh.transport.address import plain_host
+
+DATAGRAM_BYTES_MAX: Final = 65507
+"""What UDP over IPv4 can carry (RFC 768; 65,535 less two headers)."""
+
+
+class DatagramSocket:
+    """An open UDP socket. Iterate over it to receive; one reader, who must not dawdle: what waits is not bounded."""
+
+    def __init__(self, stream: asyncio_dgram.aio.DatagramServer, *, port: int) -> None:
+        self._stream = stream
+        self._port = port
+        self.lost = 0
+        """Datagrams that the kernel would not send, or reported as not delivered."""
+
+    @classmethod
+    async def bind(cls, address: str, port: int, *, interface: str | None = None) -> Self:
+        """A socket on an address and port of ours (0: any), of one interface if that is given.
+
+        UserError if the port is taken or the address is not ours.
+        """
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        plain = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            plain.setblocking(False)
+            if interface is not None:
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+            plain.bind((address, port))
+        except OSError as error:
+            plain.close()
+            why = (
+                "is taken by another program"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used: {error.strerror}"
+            )
+            raise UserError(f"UDP port {port} of {address} {why}", remedy="free it or choose another port") from error
+        port = plain.getsockname()[1]
+        stream = await asyncio_dgram.from_socket(plain)
+        assert isinstance(stream, asyncio_dgram.aio.DatagramServer)
+        return cls(stream, port=port)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    async def send(self, content: bytes, to: tuple[str, int]) -> None:
+        """Send one datagram to an IP address and port; waits only while the kernel's buffer is full."""
+        assert len(content) <= DATAGRAM_BYTES_MAX, f"a datagram of {len(content)} bytes"
+        while True:
+            try:
+                return await self._stream.send(content, to)
+            except asyncio_dgram.TransportClosed:
+                return None
+            except OSError:
+                # The failure of an earlier one (asyncio-dgram 3.0, `DatagramStream.exception`): this one was not tried.
+                self.lost += 1
+
+    async def __aiter__(self) -> AsyncIterator[tuple[bytes, tuple[str, int]]]:
+        """Each datagram with the IP address and port it came from; ends when the socket is closed."""
+        while True:
+            try:
+                content, source = await self._stream.recv()
+            except asyncio_dgram.TransportClosed:
+                return
+            except OSError:
+                self.lost += 1
+                continue
+            host, port, *_ = cast("tuple[str, int]", source)
+            yield content, (plain_host(host), port)
+
+    def close(self) -> None:
+        """Free the port; again does nothing."""
+        self._stream.close()

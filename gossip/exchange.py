@@ -82,6 +82,10 @@ class Exchange:
         """Tell whether somebody here listens to `channel`."""
         return channel in self._channels
 
+    def introduce(self, link: Link, me: PeerName) -> None:
+        """Send the other end our own record at once: without it our unicasts mean nothing there."""
+        self._send_records(link, (me,))
+
     def glance(self, link: Link) -> None:
         """Show in a few bytes all that we know."""
         digests = tuple(ChannelDigest(channel, gossiper.digest()) for channel, gossiper in self._channels.items())

@@ -3,8 +3,9 @@
 Theory of operation.
 
     LinkOpened                  -> Hello is sent                     opened
-    their Hello                 -> Ping; we name them as neighbour;
-                                   the dialler shows a Glance        established
+    their Hello                 -> Ping, our record; the dialler
+                                   shows a Glance; we name them as
+                                   our neighbour                     established
     their first further frame   -> surplus links to them are closed  confirmed
     silence, violation, Bye,
     surplus, LinkClosed         -> we name them no more; back-off    gone
@@ -92,6 +93,7 @@ class Neighbourhood:
         self._links.establish(link, peer_epoch=hello.epoch, serial=hello.serial)
         # Before anything else: the first ping also tells them that their Hello has come.
         self._outbox.send(link.ident, Ping(link.next_ping(now)))
+        self._exchange.introduce(link, self._me)
         self._name_neighbours()
         if link.outbound:
             self._exchange.glance(link)

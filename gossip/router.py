@@ -116,8 +116,10 @@ class Router:
             self._forward(unicast)
         elif not self._exchange.is_registered(unicast.channel):
             self._counters.unregistered += 1
-        elif self._store.get(unicast.source) is None or not is_authentic_unicast(unicast, self._verify):
+        elif unicast.source not in self._store:
             # A source is known before its unicasts come, as its record takes the same links; this bounds the windows.
+            self._counters.strangers += 1
+        elif not is_authentic_unicast(unicast, self._verify):
             self._counters.forged += 1
         elif not self._windows.setdefault(unicast.source, ReplayWindow()).take(unicast.epoch, unicast.sequence):
             self._counters.replayed += 1
@@ -134,6 +136,7 @@ class Router:
         if link is None or unicast.hops == 0:
             self._counters.unroutable += 1
             return
+        self._exchange.flush()  # Records of the source that are still owed go first.
         self._outbox.send(link.ident, msgspec.structs.replace(unicast, hops=unicast.hops - 1))
 
     def _link_towards(self, destination: PeerName) -> Link | None:

@@ -1,7 +1,7 @@
 """Who owns which addresses: a ring of CIDR blocks that merges without conflict, and an allocator over it. Pure.
 
-No I/O, no clock, no randomness of its own, and no knowledge of gossip: a peer is an opaque, ordered name. The counterpart
-is the agent, which performs the outputs and carries the payloads.
+No I/O, no clock, no randomness of its own, and no knowledge of gossip: a peer is an opaque, ordered name. The
+counterpart is the agent, which performs the outputs and carries the payloads.
 """
 
 from ipam_crdt.allocator import Allocator

@@ -1,12 +1,12 @@
 """The allocator: one peer's part in the ring, as a pure machine. Its counterparts are the same machine on other peers.
 
-It draws no randomness, reads no clock and sends nothing itself: a `Random` is handed in, `now` is a parameter, and what is
-to be done comes out as `outputs()`, to be performed in order.
+It draws no randomness, reads no clock and sends nothing itself: a `Random` is handed in, `now` is a parameter, and
+what is to be done comes out as `outputs()`, to be performed in order.
 
 Theory of operation
 -------------------
-Two structures: the ring (who owns which block; a join, see ring.py) and the space (which addresses of our blocks are in use;
-ours alone, see space.py). Whenever the ring changes what we own, the space follows.
+Two structures: the ring (who owns which block; a join, see ring.py) and the space (which addresses of our blocks are
+in use; ours alone, see space.py). Whenever the ring changes what we own, the space follows.
 
     input            ring known                                        no ring yet (JOIN)
     Allocate         from our space at once; else waits                 waits
@@ -17,21 +17,22 @@ ours alone, see space.py). Whenever the ring changes what we own, the space foll
                      other ring or universe: a finding                 other universe: a finding
     Request          news for the asker if we have it; else a grant     ignored
                      out of our space; else a denial
-    Grant, Deny      merge what came along; serve, ask on, or refuse    ignored
+    Grant, Deny      merge what came along; ask on, or refuse a claim   ignored
     PeersReachable   whom to ask                                        the same
 
-After each input and tick: serve those who wait from our space, refuse those whose deadline has come, ask for more if any
-are left (donor.py chooses whom; a claim asks the owner of its address). So a waiting request is answered by its deadline.
+After each input and tick: serve those who wait from our space, refuse those whose deadline has come, ask for more if
+any are left (donor.py chooses whom; a claim asks the owner of its address). So a waiting request is answered by its
+deadline.
 
-Persist before you promise: a change of ring or space marks the state; `outputs()` then puts one `Persist` before all else.
-What leaves after it (an address, a grant, news) is thus durable. A grant *is* news of the ring: it may be lost or come
-twice, gossip brings it too, and an asker names what it owns so that the donor repeats a lost grant before it makes another.
+Persist before you promise: a change of ring or space marks the state; `outputs()` then puts one `Persist` before all
+else. What leaves after it (an address, a grant, news) is thus durable. A grant *is* news of the ring: it may be lost
+or come twice, gossip brings it too, and an asker names what it owns so that the donor repeats a lost grant before it
+makes another.
 
 Nothing that a peer sends raises: it is refused and becomes a finding.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
 from typing import assert_never
@@ -41,7 +42,6 @@ from ipam_crdt.donor import ANSWER_S, DonorSearch
 from ipam_crdt.error import LocalMisuse, RemoteViolation
 from ipam_crdt.event import (
     Allocate,
-    Allocated,
     Announce,
     Claim,
     Founding,
@@ -51,7 +51,6 @@ from ipam_crdt.event import (
     OwnershipChanged,
     PeersReachable,
     Persist,
-    Refused,
     Release,
     RingReceived,
     Send,
@@ -60,6 +59,7 @@ from ipam_crdt.finding import Findings
 from ipam_crdt.holding import Holding
 from ipam_crdt.ring import Entry, Merged, Owner, Ring
 from ipam_crdt.status import IpamStatus, OwnerStatus, WaitingStatus
+from ipam_crdt.waiting import Waiting, WaitingList
 from ipam_crdt.wire import (
     OWNER_LENGTH_MAX,
     Deny,
@@ -77,26 +77,10 @@ from ipam_crdt.wire import (
 
 PREFIX_LENGTH_MAX = 30
 """With its first and last address reserved, anything smaller has none to hand out."""
-WAITING_MAX = 1_024
-"""Requests that wait at a time: several times the pods of a host."""
-IDENT_LENGTH_MAX = 512
-"""Network, container id and interface name have at most about 300 characters together."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A request that has no answer yet."""
-
-    ident: str
-    address: int | None
-    """The address it claims; None if any will do."""
-    deadline: float
-    ask_at: float
-    """When a claim may ask (again)."""
 
 
 class Allocator:
-    """One peer's allocator. See the theory of operation above, event.py for inputs and outputs."""
+    """One peer's allocator. Inputs and outputs are in event.py."""
 
     def __init__(
         self,
@@ -122,7 +106,7 @@ class Allocator:
         self._holding = Holding(owner, self._universe)
         self._donors = DonorSearch(owner, rng)
         self._findings = Findings()
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting = WaitingList(self._holding)
         self._outputs: list[Output] = []
         if snapshot is not None:
             self._holding.restore(snapshot)
@@ -138,9 +122,9 @@ class Allocator:
         self._now = now
         match event:
             case Allocate(ident, deadline):
-                self._request(_Waiting(ident, None, deadline, now))
+                self._request(Waiting(ident, None, deadline, now))
             case Claim(ident, address, deadline):
-                self._request(_Waiting(ident, int(address), deadline, now))
+                self._request(Waiting(ident, int(address), deadline, now))
             case Release(ident):
                 self._release(ident)
             case RingReceived(source, payload):
@@ -163,9 +147,9 @@ class Allocator:
         """When `tick` has something to do next, on the clock of `now`; None without anybody waiting."""
         if not self._waiting:
             return None
-        times = [waiting.deadline for waiting in self._waiting.values()]
+        times = [waiting.deadline for waiting in self._waiting.all()]
         if self._holding.ring is not None:
-            times += [waiting.ask_at for waiting in self._waiting.values() if waiting.address is not None]
+            times += [claim.ask_at for claim in self._waiting.claims()]
             wake_at = self._donors.wake_at(self._holding.ring)
             if wake_at is not None:
                 times.append(wake_at)
@@ -193,7 +177,7 @@ class Allocator:
 
     @property
     def ring_id(self) -> bytes | None:
-        """The identity of the ring, 16 bytes; None until there is one."""
+        """The 16 bytes that name the ring; None until there is one."""
         return None if self.ring is None else self.ring.ring_id
 
     def owned(self, owner: Owner) -> tuple[IPv4Network, ...]:
@@ -225,15 +209,7 @@ class Allocator:
             owners=owners,
             unknown=self._universe.size - sum(owner.addresses for owner in owners),
             allocated=len(self._holding.space.allocations),
-            pending=tuple(
-                WaitingStatus(
-                    waiting.ident,
-                    None if waiting.address is None else IPv4Address(waiting.address),
-                    waiting.deadline,
-                    self._excuse(waiting),
-                )
-                for waiting in self._waiting.values()
-            ),
+            pending=tuple(self._waiting_status(waiting) for waiting in self._waiting.all()),
             findings=self._findings.sentences(),
         )
 
@@ -243,76 +219,21 @@ class Allocator:
 
     # Requests of our own
 
-    def _request(self, waiting: _Waiting) -> None:
-        """Answer at once if that is possible; else let it wait, in the place of an earlier one of this ident."""
-        reason = self._why_never(waiting)
-        if reason is not None:
-            self._waiting.pop(waiting.ident, None)
-            self._refuse(waiting.ident, reason)
-        elif self._serve(waiting):
-            self._waiting.pop(waiting.ident, None)
-        else:
-            self._waiting[waiting.ident] = waiting
-
-    def _why_never(self, waiting: _Waiting) -> str | None:
-        """Why this request has no hope, as a sentence; None if it has."""
-        ident, wanted = waiting.ident, waiting.address
-        if not 0 < len(ident) <= IDENT_LENGTH_MAX:
-            return f"an ident has 1 to {IDENT_LENGTH_MAX} characters; give it another"
-        if ident not in self._waiting and len(self._waiting) >= WAITING_MAX:
-            return f"{WAITING_MAX} requests wait already; try again when they are answered"
-        if wanted is None:
-            return None
-        if not self._universe.holds(wanted):
-            return f"{IPv4Address(wanted)} is not in {self._universe}; claim an address in that range"
-        if self._holding.space.is_reserved(wanted):
-            return f"{IPv4Address(wanted)} is the first or last of {self._universe}; claim another address"
-        held = self._holding.space.allocations.get(ident, wanted)
-        if held != wanted:
-            return f"{ident} already has {IPv4Address(held)}; release that first"
-        holder = self._holding.space.ident_at(wanted) or ident
-        if holder != ident:
-            return f"{IPv4Address(wanted)} is in use here by {holder}; claim another address or release it"
-        return None
-
-    def _serve(self, waiting: _Waiting) -> bool:
-        """Answer with an address if that is possible without anybody else."""
-        ident = waiting.ident
-        address = self._holding.space.allocations.get(ident)
-        if address is None and waiting.address is None:
-            address = self._holding.allocate(ident)
-        elif address is None and waiting.address is not None and self._holding.claim(ident, waiting.address):
-            address = waiting.address
-        if address is None:
-            return False
-        self._outputs.append(Allocated(ident, IPv4Address(address)))
-        return True
+    def _request(self, waiting: Waiting) -> None:
+        self._outputs += self._waiting.add(waiting)
 
     def _release(self, ident: str) -> None:
-        if self._waiting.pop(ident, None) is not None:
-            self._refuse(ident, "it was released while it waited; ask again if it is needed")
+        self._outputs += self._waiting.cancel(ident)
         self._holding.release(ident)
 
-    def _refuse(self, ident: str, reason: str) -> None:
-        self._outputs.append(Refused(ident, reason))
-
     def _advance(self) -> None:
-        """Serve and refuse who waits; ask for more on behalf of those that are left."""
-        for waiting in list(self._waiting.values()):
-            if self._serve(waiting):
-                del self._waiting[waiting.ident]
-                continue
-            reason = self._why_never(waiting)
-            if reason is None and waiting.deadline <= self._now:
-                reason = self._excuse(waiting)
-            if reason is not None:
-                del self._waiting[waiting.ident]
-                self._refuse(waiting.ident, reason)
+        """Answer who can or must be; ask for more on behalf of those that are left."""
+        self._outputs += self._waiting.settle(self._now, self._excuse)
         if self._holding.ring is not None:
             self._ask(self._holding.ring)
 
     def _ask(self, ring: Ring) -> None:
-        claims = [waiting for waiting in self._waiting.values() if waiting.address is not None]
+        claims = self._waiting.claims()
         for waiting in claims:
             self._ask_owner(ring, waiting)
         if len(claims) == len(self._waiting):
@@ -323,7 +244,7 @@ class Allocator:
             own = ring.entries_of(self._owner)
             self._send(donor, Request(self._holding.tell(ring, own), None))
 
-    def _ask_owner(self, ring: Ring, claim: _Waiting) -> None:
+    def _ask_owner(self, ring: Ring, claim: Waiting) -> None:
         if claim.address is None or claim.ask_at > self._now:
             return
         claim.ask_at = self._now + ANSWER_S
@@ -332,7 +253,7 @@ class Allocator:
             told = self._holding.tell(ring, (*ring.entries_of(self._owner), entry))
             self._send(entry.title.owner, Request(told, claim.address))
 
-    def _excuse(self, waiting: _Waiting) -> str:
+    def _excuse(self, waiting: Waiting) -> str:
         ring = self._holding.ring
         if ring is None:
             cause = self._findings.any_foreign_ring() or "no peer has told us of the address ring yet"
@@ -370,8 +291,8 @@ class Allocator:
         match message:
             case Request(knowledge, address):
                 self._answer(source, ring, knowledge, address)
-            case Grant():
-                self._donors.note_answer(source)
+            case Grant(knowledge):
+                self._take_grant(source, ring, knowledge)
             case Deny(_, reason, address):
                 self._take_denial(source, ring, reason, address)
             case _:
@@ -414,8 +335,8 @@ class Allocator:
         self._announce(merged.ring, merged.news)
         if any(change.before.owner != change.after.owner for change in merged.changes):
             self._outputs.append(OwnershipChanged())
-        for claim in self._waiting.values():
-            if claim.address is not None and any(change.block.holds(claim.address) for change in merged.changes):
+        for claim in self._waiting.claims():
+            if any(claim.claims_in(change.block) for change in merged.changes):
                 claim.ask_at = self._now
 
     def _answer(self, asker: Owner, ring: Ring, knowledge: Knowledge, address: int | None) -> None:
@@ -445,18 +366,23 @@ class Allocator:
             return None, DenyReason.TAKEN
         return Block(address, ADDRESS_BITS), DenyReason.TAKEN
 
+    def _take_grant(self, source: Owner, ring: Ring, knowledge: Knowledge) -> None:
+        """Ask on, if need be; but not at once one who repeats what we have passed on: gossip will tell it."""
+        owners = {ring.entry_at(entry.block.start).title.owner for entry in knowledge.entries}
+        if self._owner in owners:
+            self._donors.note_answer(source)
+        else:
+            self._donors.note_denial(source, self._now)
+
     def _take_denial(self, source: Owner, ring: Ring, reason: DenyReason, address: int | None) -> None:
         if address is None:
             self._donors.note_denial(source, self._now)
             return
-        is_final = reason is DenyReason.TAKEN and ring.universe.holds(address)
-        if not is_final or ring.entry_at(address).title.owner != source:
+        is_holder = ring.universe.holds(address) and ring.entry_at(address).title.owner == source
+        if reason is not DenyReason.TAKEN or not is_holder:
             return
-        for claim in [waiting for waiting in self._waiting.values() if waiting.address == address]:
-            del self._waiting[claim.ident]
-            self._refuse(
-                claim.ident, f"{IPv4Address(address)} is in use at {source}; claim another or release it there"
-            )
+        sentence = f"{IPv4Address(address)} is in use at {source}; claim another address or release it there"
+        self._outputs += self._waiting.refuse_claims(address, sentence)
 
     # Telling
 
@@ -476,3 +402,7 @@ class Allocator:
             free=self._holding.space.free_count if is_self else self._donors.free_at(owner),
             reachable=is_self or self._donors.is_reachable(owner),
         )
+
+    def _waiting_status(self, waiting: Waiting) -> WaitingStatus:
+        address = None if waiting.address is None else IPv4Address(waiting.address)
+        return WaitingStatus(waiting.ident, address, waiting.deadline, self._excuse(waiting))

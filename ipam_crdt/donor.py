@@ -3,9 +3,10 @@
 Theory of operation
 -------------------
 One request is out at a time. A donor that does not answer within `ANSWER_S` is silent: it is asked again only when
-all others have been tried in this round. One that denies rests for `DENIED_REST_S`, twice as long after each further denial up
-to `DENIED_REST_MAX_S`, because space may come free at any time and a waiting request must find it. Among candidates the
-choice is random, weighted by the free addresses that each last told of, or by what it owns if it never told.
+all others have been tried in this round. One that denies rests for `DENIED_REST_S`, twice as long after each further
+denial up to `DENIED_REST_MAX_S`, because space may come free at any time and a waiting request must find it. Among
+candidates the choice is random, weighted by the free addresses that each last told of, or by what it owns if it never
+told.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,5 @@
-"""What the allocator found wrong, as sentences with the remedy: kept apart so that they are bounded and worded in one place.
+"""What the allocator found wrong, as sentences with the remedy: kept apart so that they are bounded and worded in one
+place.
 
 Not errors: nothing stops because of a finding.
 """
@@ -59,17 +60,17 @@ class Findings:
         self._add(
             ("conflict", str(conflict.block)),
             f"{conflict.block} was given both to {conflict.kept.owner} and to {conflict.other.owner} at version "
-            f"{conflict.kept.version}; {conflict.kept.owner} has it now: a state folder was copied or brought back from a "
-            f"backup, so run `weavemesh reset` on {conflict.other.owner}",
+            f"{conflict.kept.version}; {conflict.kept.owner} has it now: a state folder was copied or brought back "
+            f"from a backup, so run `weavemesh reset` on {conflict.other.owner}",
         )
 
     def add_loss(self, change: Change, strays: int) -> None:
         """A block of ours that somebody else owns, though we know nothing of having given it."""
         self._add(
             ("loss", str(change.block)),
-            f"{change.block} belongs to {change.after.owner} at version {change.after.version}, though this peer does not "
-            f"know that it gave it away ({strays} addresses in use here are no longer its own): its state folder is older "
-            "than what it promised; restart the pods with these addresses",
+            f"{change.block} belongs to {change.after.owner} at version {change.after.version}, though this peer does "
+            f"not know that it gave it away ({strays} addresses in use here are no longer its own): its state folder "
+            "is older than what it promised; restart the pods with these addresses",
         )
 
     def add_limit(self, source: Owner) -> None:

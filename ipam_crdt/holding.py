@@ -1,6 +1,7 @@
 """What a peer holds: the ring as it knows it and its own space, kept in step, and the snapshot of both.
 
-Not a machine: the allocator decides what happens; this does it to both structures at once and remembers that it must be kept.
+Not a machine: the allocator decides what happens; this does it to both structures at once and remembers that it must
+be kept.
 """
 
 from collections.abc import Iterable

@@ -5,10 +5,11 @@ Not a ring: it knows neither alignment nor owners.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 
 class IntervalSet:
-    """Integers in intervals that neither touch nor overlap. Every change costs a bisection and a short move of memory."""
+    """Integers in intervals that neither touch nor overlap. A change costs a bisection and a short move of memory."""
 
     __slots__ = ("_ends", "_starts", "total")
 
@@ -66,7 +67,7 @@ class IntervalSet:
         """What is wrong with it, as sentences: nothing, or there is a bug in this file."""
         bounds = [bound for interval in self for bound in interval]
         violations = []
-        if any(low >= high for low, high in zip(bounds, bounds[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(bounds)):
             violations.append("intervals touch, overlap or are out of order")
         if self.total != sum(end - start for start, end in self):
             violations.append("the total is not the sum of the intervals")

@@ -3,21 +3,21 @@
 Theory of operation
 -------------------
 What the ring *is*: a function that gives each address of the universe a title `(version, owner, heir)`. Titles are
-totally ordered; an address of which nothing is known has the least title of all, `NOBODY`. The merge of two rings is the
-greater title, address by address. A product of total orders under maximum is a join-semilattice, so the merge is
+totally ordered; an address of which nothing is known has the least title of all, `NOBODY`. The merge of two rings is
+the greater title, address by address. A product of total orders under maximum is a join-semilattice, so the merge is
 commutative, associative and idempotent whatever a peer sends, in any order, however often.
 
-What the ring *stores*: that function as the fewest aligned blocks on each of which it is constant. This form is unique, so
-equal rings have equal entries and equal digests. A split is therefore no event: giving away a half changes the titles of that
-half and nothing else. A re-join is none either: where two buddies carry one title, they are one entry. There is no
-marker for "split", nothing is ever deleted, and an old coarse entry that comes late loses at just those
-addresses for which a newer title is known.
+What the ring *stores*: that function as the fewest aligned blocks on each of which it is constant. This form is
+unique, so equal rings have equal entries and equal digests. A split is therefore no event: giving away a half changes
+the titles of that half and nothing else. A re-join is none either: where two buddies carry one title, they are one
+entry. There is no marker for "split", nothing is ever deleted, and an old coarse entry that comes late loses at just
+those addresses for which a newer title is known.
 
-Why no address has two owners: a title of version v+1 is made only by the owner named in version v, once, and is persisted
-by it before anybody hears of it. By induction each version of an address has one title. A peer that holds `(v, itself)` as
-the greatest it knows has not passed the address on, so nobody can hold a greater one. docs/decisions/0001 has the
-argument in full. Two titles of one version mean that this was broken (a state folder copied or brought back from a backup);
-the merge still joins, and returns the `Conflict` beside the result.
+Why no address has two owners: a title of version v+1 is made only by the owner named in version v, once, and is
+persisted by it before anybody hears of it. By induction each version of an address has one title. A peer that holds
+`(v, itself)` as the greatest it knows has not passed the address on, so nobody can hold a greater one.
+docs/decisions/0001 has the argument in full. Two titles of one version mean that this was broken (a state folder
+copied or brought back from a backup); the merge still joins, and returns the `Conflict` beside the result.
 
 The heir is who falls heir if the owner is removed: at first the giver. Nothing here acts on it.
 """

@@ -1,8 +1,8 @@
 """What the allocator keeps over a restart, as bytes: its ring, its allocations, and whose they are. Not the file.
 
-Two sections behind a magic with the format number, each with its length and CRC-32; the second checksum goes on from the
-first, so that sections of two snapshots do not fit together. The ring's section changes seldom and is encoded once.
-The caller writes a snapshot atomically; this recognises one that was torn or altered all the same.
+Two sections behind a magic with the format number, each with its length and CRC-32; the second checksum goes on from
+the first, so that sections of two snapshots do not fit together. The ring's section changes seldom and is encoded
+once. The caller writes a snapshot atomically; this recognises one that was torn or altered all the same.
 """
 
 from collections.abc import Iterable, Mapping

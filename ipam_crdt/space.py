@@ -2,13 +2,15 @@
 
 Theory of operation
 -------------------
-An address of ours is in one of four places: `taken` (an ident has it), `freed` (the last `FREED_MAX` that were given back, in
-order), `fresh` (all others), or it is reserved: the first and last address of the universe are never handed out.
+An address of ours is in one of four places: `taken` (an ident has it), `freed` (the last `FREED_MAX` that were given
+back, in order), `fresh` (all others), or it is reserved: the first and last address of the universe are never handed
+out.
 
-*Which address comes next*: the lowest fresh one; only when there is none, the one that was freed longest ago. An address given
-back goes to the end of `freed`; the one that falls out at the front is fresh again. So an address is not reused before
-`FREED_MAX` others were given back after it, or nothing else is left. And as the low end is used first, the upper half of our
-space stays whole, to be given away in one piece. Fresh space is a few intervals, whatever its size.
+*Which address comes next*: the lowest fresh one; only when there is none, the one that was freed longest ago. An
+address given back goes to the end of `freed`; the one that falls out at the front is fresh again. So an address is
+not reused before `FREED_MAX` others were given back after it, or nothing else is left. And as the low end is used
+first, the upper half of our space stays whole, to be given away in one piece. Fresh space is a few intervals,
+whatever its size.
 
 *What is given away*: the largest aligned block in which nothing is taken, the highest of them; its upper half only,
 when the whole would be more than two thirds of all our free addresses. A donor with little in use in its lower half
@@ -23,7 +25,7 @@ from ipam_crdt.cidr import Block
 from ipam_crdt.interval import IntervalSet
 
 FREED_MAX = 1_024
-"""Nine times the 110 pods that Kubernetes runs on a host: all may be replaced nine times before an address comes back."""
+"""Nine times the 110 pods that Kubernetes runs on a host: all are replaced nine times before an address returns."""
 
 
 class Space:
@@ -170,7 +172,7 @@ class Space:
         return block.size - sum(1 for address in self._reserved if block.holds(address))
 
     def _largest_free_block(self) -> Block | None:
-        """The largest block in which nothing is taken and something is usable; of equals the one with the highest start."""
+        """The largest block in which nothing is taken and something is usable; of equals the highest."""
         taken = sorted(self._taken)
         best: Block | None = None
         stack = [(block, 0, len(taken)) for block in self._blocks]

@@ -1,9 +1,10 @@
 """The bytes that peers exchange: ring knowledge for everyone, and request, grant and deny between two. Pure codec.
 
-A payload is one byte for the format and then MessagePack, arrays throughout. Ring entries are in order of address; each says
-how far it starts behind the end of the one before (0 in a whole ring), and names peers by their place in a table. So entries
-that overlap or are out of order cannot be expressed, and the ring of 1,000 peers is under 32 KiB. Elements that a
-later release appends to an array are ignored. Whatever cannot be right raises `RemoteViolation` and nothing else.
+A payload is one byte for the format and then MessagePack, arrays throughout. Ring entries are in order of address;
+each says how far it starts behind the end of the one before (0 in a whole ring), and names peers by their place in a
+table. So entries that overlap or are out of order cannot be expressed, and the ring of 1,000 peers is under 32 KiB.
+Elements that a later release appends to an array are ignored. Whatever cannot be right raises `RemoteViolation` and
+nothing else.
 """
 
 from collections.abc import Iterable
@@ -70,7 +71,7 @@ class Request:
     """Give me space."""
 
     knowledge: Knowledge
-    """All that the asker knows itself to own, so that a grant which was lost is repeated instead of followed by another."""
+    """All that the asker knows itself to own, so that a lost grant is repeated instead of followed by another."""
     address: int | None
     """The very address it needs; None if any will do."""
 

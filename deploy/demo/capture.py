@@ -5,6 +5,7 @@ The judge is not the program under test: tcpdump writes the packets, dpkt takes 
 
 import signal
 import subprocess
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ TLS_RECORD_TYPES = (20, 21, 22, 23)
 """change_cipher_spec, alert, handshake, application_data (RFC 8446 §5.1)."""
 WIREGUARD_MESSAGE_TYPES = (1, 2, 3, 4)
 """Initiation, response, cookie reply, transport data; three reserved zero bytes follow (WireGuard paper §5.4)."""
+
+SETTLE_S = 0.5
+"""So long nothing new must have been written before a capture is ended."""
+SETTLE_S_MAX = 5.0
 
 
 @dataclass
@@ -61,6 +66,7 @@ class Capture:
             "-i",
             interface,
             "-U",
+            "--immediate-mode",
             "-n",
             "-B",
             "65536",
@@ -82,7 +88,17 @@ class Capture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._settle()
         end(self._process, stop=signal.SIGINT)
+
+    def _settle(self) -> None:
+        """Wait until tcpdump has written what it has seen: what is still in its buffer when it ends is lost."""
+        began = since = time.monotonic()
+        size = -1
+        while time.monotonic() - since < SETTLE_S and time.monotonic() - began < SETTLE_S_MAX:
+            if (now := self._file.stat().st_size) != size:
+                size, since = now, time.monotonic()
+            time.sleep(0.05)
 
     def judge(self, *, port: int, marker: bytes) -> Verdict:
         """Take the packets apart; `port` is the port of the mesh, TCP and UDP."""

@@ -37,7 +37,7 @@ from ipaddress import IPv4Address, IPv4Network
 from random import Random
 from typing import assert_never
 
-from ipam_crdt.cidr import ADDRESS_BITS, Block
+from ipam_crdt.cidr import Block
 from ipam_crdt.donor import ANSWER_S, DonorSearch
 from ipam_crdt.error import LocalMisuse, RemoteViolation
 from ipam_crdt.event import (
@@ -346,7 +346,7 @@ class Allocator:
         if unheard:
             self._send(asker, Grant(self._holding.tell(ring, unheard)))
             return
-        block, denial = self._donation(ring, address)
+        block, denial = self._holding.donation(ring, address)
         if block is None or not ring.may_grant(block, self._owner):
             at = () if address is None or not ring.universe.holds(address) else (ring.entry_at(address),)
             self._send(asker, Deny(self._holding.tell(ring, at), denial, address))
@@ -354,17 +354,6 @@ class Allocator:
         merged = ring.grant(block, giver=self._owner, taker=asker)
         self._adopt(merged)
         self._send(asker, Grant(self._holding.tell(merged.ring, merged.news)))
-
-    def _donation(self, ring: Ring, address: int | None) -> tuple[Block | None, DenyReason]:
-        """What to give to one who wants this address, or any; if nothing, why."""
-        space = self._holding.space
-        if address is None:
-            return space.donation(), DenyReason.FULL
-        if not ring.universe.holds(address) or ring.entry_at(address).title.owner != self._owner:
-            return None, DenyReason.NOT_MINE
-        if space.is_reserved(address) or space.ident_at(address) is not None:
-            return None, DenyReason.TAKEN
-        return Block(address, ADDRESS_BITS), DenyReason.TAKEN
 
     def _take_grant(self, source: Owner, ring: Ring, knowledge: Knowledge) -> None:
         """Ask on, if need be; but not at once one who repeats what we have passed on: gossip will tell it."""

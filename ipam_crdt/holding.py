@@ -7,12 +7,12 @@ be kept.
 from collections.abc import Iterable
 from random import Random
 
-from ipam_crdt.cidr import Block
+from ipam_crdt.cidr import ADDRESS_BITS, Block
 from ipam_crdt.error import SnapshotForeign, UniverseMismatch
 from ipam_crdt.ring import RING_ID_BYTES, Entry, Merged, Owner, Ring
 from ipam_crdt.snapshot import SnapshotWriter, read_snapshot
 from ipam_crdt.space import Space
-from ipam_crdt.wire import Knowledge, digest_of, encode_knowledge, knowledge_of
+from ipam_crdt.wire import DenyReason, Knowledge, digest_of, encode_knowledge, knowledge_of
 
 
 class Holding:
@@ -74,6 +74,16 @@ class Holding:
     def release(self, ident: str) -> None:
         """Take back the ident's address; nothing happens if it has none."""
         self._must_persist |= self.space.release(ident) is not None
+
+    def donation(self, ring: Ring, address: int | None) -> tuple[Block | None, DenyReason]:
+        """What to give of our ring to one who wants this address, or any; if nothing, why. Nothing changes by it."""
+        if address is None:
+            return self.space.donation(), DenyReason.FULL
+        if not ring.universe.holds(address) or ring.entry_at(address).title.owner != self.owner:
+            return None, DenyReason.NOT_MINE
+        if self.space.is_reserved(address) or self.space.ident_at(address) is not None:
+            return None, DenyReason.TAKEN
+        return Block(address, ADDRESS_BITS), DenyReason.FULL
 
     def take_snapshot(self) -> bytes | None:
         """The snapshot, if anything worth keeping has changed since the last one."""

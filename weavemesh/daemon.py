@@ -45,6 +45,7 @@ from weavemesh.saver import Saver
 from weavemesh.secret import DEFAULT_FILE, ClusterSecret
 from weavemesh.store import StateFolder
 from weavemesh.summary import Summary
+from weavemesh.transport.datagram import refuse_taken_port
 from weavemesh.transport.failure import Failure
 from weavemesh.transport.link import Listener
 from weavemesh.transport.stream import StreamTransport
@@ -134,6 +135,8 @@ class Agent:
         kernel = await Kernel.open(interface=config.interface, datapath=config.datapath)
         stack.push_async_callback(kernel.close)
         await _refuse_overlap(kernel, config)
+        if await kernel.observe() is None:
+            refuse_taken_port(config.port)
         folder = stack.enter_context(StateFolder.open(config.state_dir))
         agent = cls(
             config=config,

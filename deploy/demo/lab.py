@@ -268,12 +268,17 @@ def running(process: subprocess.Popen[str], *, stop: int = signal.SIGTERM) -> It
         end(process, stop=stop)
 
 
+def interrupt(process: subprocess.Popen[str], *, stop: int = signal.SIGINT) -> None:
+    """Send a signal to a process that was started on a machine: it is the child of nsenter."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for pid in [int(child) for child in children] or [process.pid]:
+        os.kill(pid, stop)
+
+
 def end(process: subprocess.Popen[str], *, stop: int = signal.SIGTERM) -> None:
-    """End a process that was started on a machine: its own process is the child of nsenter."""
+    """End a process that was started on a machine, with this signal, after ten seconds with SIGKILL."""
     if process.poll() is None:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for pid in [int(child) for child in children] or [process.pid]:
-            os.kill(pid, stop)
+        interrupt(process, stop=stop)
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:

@@ -10,8 +10,6 @@ Usage: `make demo`, or `python deploy/demo/two_clouds.py` as root in the project
 """
 
 import json
-import os
-import signal
 import sys
 import tempfile
 import time
@@ -20,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deploy.demo.capture import Capture, Verdict
-from deploy.demo.lab import CNI_PLUGIN, Lab, LabError, Machine, Pod, resident_mib, running, wait_until
+from deploy.demo.lab import CNI_PLUGIN, Lab, LabError, Machine, Pod, interrupt, resident_mib, running, wait_until
 
 PORT = 6783
 MARKER = b"weavemesh-secret"
@@ -153,8 +151,7 @@ def kill_agent(story: Story, host: Machine, pods: list[Pod]) -> None:
     story.show(f"{host.name}# weavemesh up\n" + host.weavemesh("up").stdout)
     wait_until(lambda: is_all_well(host), seconds=20, what="all to be well again")
     time.sleep(1)
-    child = int(Path(f"/proc/{ping.pid}/task/{ping.pid}/children").read_text().split()[0])
-    os.kill(child, signal.SIGINT)
+    interrupt(ping)
     summary = next(line for line in ping.communicate(timeout=20)[0].splitlines() if "transmitted" in line)
     sent, received = (int(word) for word in summary.split() if word.isdigit())
     story.check(

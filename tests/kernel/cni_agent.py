@@ -2,7 +2,7 @@
 
     python -m tests.kernel.cni_agent SOCKET TOMBSTONES JOURNAL [GATE]
 
-With GATE, the path of a file, an allocation waits until it is there. Prints "serving" when it listens.
+With GATE, the path of a file, an allocation makes GATE.reached and waits until GATE is there. Prints "serving" when it listens.
 """
 
 import asyncio
@@ -31,6 +31,8 @@ class JournalAddresses:
         self._held: dict[str, int] = json.loads(journal.read_text()) if journal.exists() else {}
 
     async def allocate(self, ident: str, *, deadline_s: float) -> PodAddress:
+        if self._gate:
+            self._gate.with_suffix(".reached").touch()
         async with asyncio.timeout(deadline_s):
             while self._gate and not self._gate.exists():  # noqa: ASYNC110  # another process makes it
                 await asyncio.sleep(0.005)

@@ -85,3 +85,22 @@ class DatagramSocket:
     def close(self) -> None:
         """Free the port; again does nothing."""
         self._stream.close()
+
+
+def refuse_taken_port(port: int) -> None:
+    """UserError if another program has this UDP port of the host, in IPv4 or IPv6.
+
+    For the tunnel device, which would fail only later and less clearly; another may still be faster.
+    """
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as plain:
+                if family == socket.AF_INET6:
+                    plain.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                plain.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise UserError(
+                    f"UDP port {port} is taken by another program",
+                    remedy="free it or choose another with --port, which moves TCP and UDP together",
+                ) from error

@@ -1,11 +1,12 @@
 """UDP through the thin door: datagrams arrive with their source, failures are counted, closing ends the reader."""
 
 import asyncio
+import socket
 
 import pytest
 
 from weavemesh.error import UserError
-from weavemesh.transport.datagram import DatagramSocket
+from weavemesh.transport.datagram import DatagramSocket, refuse_taken_port
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -67,3 +68,13 @@ def test_closing_ends_the_reader() -> None:
         assert reader.result() == 0
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_port_that_another_program_has_is_refused(family: socket.AddressFamily, address: str) -> None:
+    with socket.socket(family, socket.SOCK_DGRAM) as taken:
+        taken.bind((address, 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"UDP port {port} is taken"):
+            refuse_taken_port(port)
+    refuse_taken_port(port)

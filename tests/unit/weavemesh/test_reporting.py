@@ -11,6 +11,7 @@ from weavemesh.overlay.plan import ula_prefix
 from weavemesh.overlay.probe import SILENT_AFTER_S, TunnelHealth
 from weavemesh.overlay.state import Endpoint, ObservedPeer
 from weavemesh.reporting import Known
+from weavemesh.status import PeerStatus
 
 RING_ID = bytes(16)
 NOW, UNIX_NOW = 1000.0, 1_700_000_000.0
@@ -51,7 +52,7 @@ def known(peer: PeerView, *, tunnel: ObservedPeer | None = None, health: TunnelH
     )
 
 
-def theirs(at: Known) -> reporting.status.PeerStatus:
+def theirs(at: Known) -> PeerStatus:
     ours, other = reporting.peer_statuses(at)
     assert ours.ourselves and not other.ourselves
     return other

@@ -83,8 +83,8 @@ class Exchange:
         return channel in self._channels
 
     def introduce(self, link: Link, me: PeerName) -> None:
-        """Send the other end our own record at once: without it our unicasts mean nothing there."""
-        self._send_records(link, (me,))
+        """Owe the other end our own record, changed or not: without it our unicasts mean nothing there."""
+        link.pending[me] = None
 
     def glance(self, link: Link) -> None:
         """Show in a few bytes all that we know."""

@@ -321,9 +321,13 @@ class Mesh:
     def _settle(self, now: float) -> None:
         """Write our record, search the ways, dial the targets: whichever is due. Then set the deadline."""
         record = self._author.write(now)
-        if record is not None and self._store.merge(record, now) is not Merged.NOTHING:
+        merged = Merged.NOTHING if record is None else self._store.merge(record, now)
+        if merged is not Merged.NOTHING:
             self._exchange.push(self._me, brought_by=None)
             self._outbox.changed(self._me)
+        if merged is Merged.CHANGED:
+            # The epoch may be beyond the one we were given: the next life must begin above it.
+            self._outbox.persist()
         self._router.search(now)
         self._dialler.dial_targets(now)
         due = (

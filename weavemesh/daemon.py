@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from ipaddress import IPv4Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from logging import INFO
 from pathlib import Path
 
@@ -38,11 +38,12 @@ from weavemesh.overlay.plan import PlanInput, check, plan, tunnel_mtu, ula_prefi
 from weavemesh.overlay.probe import ProbeName, Prober
 from weavemesh.overlay.state import DesiredState, Endpoint, IPAddress
 from weavemesh.planning import dial_address, planned_peers, probe_addresses
-from weavemesh.pool import HOST_IDENT, AddressPool, AllocationRefused, PodAddresses
+from weavemesh.pool import AddressPool, AllocationRefused, PodAddresses
 from weavemesh.probing import TunnelProbes
 from weavemesh.reconciler import Reconciler
 from weavemesh.saver import Saver
 from weavemesh.secret import DEFAULT_FILE, ClusterSecret
+from weavemesh.status import HOST_IDENT
 from weavemesh.store import StateFolder
 from weavemesh.summary import Summary
 from weavemesh.transport.datagram import refuse_taken_port
@@ -265,7 +266,8 @@ class Agent:
 
     def _linked_tunnels(self) -> list[ProbeName]:
         """Peers that answer us on a link now should soon answer in a tunnel, too; of others we know less."""
-        return list(probe_addresses(view for view in self._mesh.peers() if view.linked is not None))
+        linked = [view for view in self._mesh.peers() if view.linked is not None]
+        return list(probe_addresses(linked, owned=self._owned))
 
     def _is_alive(self, name: str) -> bool:
         health = self._probes.health(name)
@@ -314,9 +316,12 @@ class Agent:
         self._reconciler.changed()
         self._watch_tunnels()
 
+    def _owned(self, peer: PeerName) -> tuple[IPv4Network, ...]:
+        return self._pool.allocator.owned(Owner(peer))
+
     def _watch_tunnels(self) -> None:
         if self._overlay_address is not None:
-            self._probes.watch(probe_addresses(self._mesh.peers()))
+            self._probes.watch(probe_addresses(self._mesh.peers(), owned=self._owned))
 
     def _tunnel_is_alive(self, peer: ProbeName) -> None:
         log(INFO, Event.PATH_CHANGED, peer=peer, tunnel="answers")

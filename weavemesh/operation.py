@@ -23,9 +23,9 @@ from weavemesh.option import save_targets
 from weavemesh.overlay.plan import ula_prefix
 from weavemesh.overlay.state import ObservedPeer, PublicKey
 from weavemesh.overlay.tunnel import Tunnel
-from weavemesh.pool import HOST_IDENT, AddressPool
+from weavemesh.pool import AddressPool
 from weavemesh.probing import TunnelProbes
-from weavemesh.status import AgentStatus, RouterStatus, StatusReport
+from weavemesh.status import HOST_IDENT, AgentStatus, RouterStatus, StatusReport
 from weavemesh.verdict import judge
 
 PROTOCOL = "weavemesh/1"

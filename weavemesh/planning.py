@@ -3,8 +3,8 @@
 Pure. It joins three worlds that do not know each other: gossip's views, summaries in peers' own words, WireGuard keys.
 """
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from gossip import PeerName, PeerView, Target
 from weavemesh.overlay.plan import PlannedPeer
@@ -37,13 +37,22 @@ def planned_peers(views: Iterable[PeerView], *, own_key: PublicKey, secret: Clus
     )
 
 
-def probe_addresses(views: Iterable[PeerView]) -> dict[ProbeName, IPv4Address]:
-    """The addresses in the mesh of all other peers that have one: having one, a peer has set up its tunnels."""
-    return {
-        ProbeName(view.name): IPv4Address(summary.overlay_ipv4)
-        for view in views
-        if view.hops != 0 and (summary := summary_of(view)) is not None and summary.overlay_ipv4 is not None
-    }
+def probe_addresses(
+    views: Iterable[PeerView], *, owned: Callable[[PeerName], Sequence[IPv4Network]]
+) -> dict[ProbeName, IPv4Address]:
+    """The addresses in the mesh of all other peers that have one: having one, a peer has set up its tunnels.
+
+    Only addresses that the peer owns in the ring count: to others its tunnel does not lead, and they may be our own.
+    """
+    found = {}
+    for view in views:
+        summary = None if view.hops == 0 else summary_of(view)
+        if summary is None or summary.overlay_ipv4 is None:
+            continue
+        address = IPv4Address(summary.overlay_ipv4)
+        if any(address in network for network in owned(view.name)):
+            found[ProbeName(view.name)] = address
+    return found
 
 
 def dial_address(_: PeerName, encoded: bytes) -> Target | None:

@@ -19,8 +19,6 @@ from weavemesh.kernel.pod import PodAddress
 from weavemesh.logs import Event, log
 from weavemesh.overlay.plan import twin_address
 
-HOST_IDENT = "weavemesh:host"
-"""The ident of the host's own address; no attachment's ident has a colon before its first slash."""
 SAVE_RETRY_S = 1.0
 """A disk that is full now may have room later; until then nothing new is promised to anyone."""
 

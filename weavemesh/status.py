@@ -9,6 +9,9 @@ from typing import Literal
 
 import msgspec
 
+HOST_IDENT = "weavemesh:host"
+"""The ident of a host's own address among those of its pods, whose idents have no colon before their first slash."""
+
 TunnelState = Literal["live", "connecting", "silent", "none"]
 """live: answers; connecting: has not answered yet; silent: answered once, not now; none: nothing to send to."""
 

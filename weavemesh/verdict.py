@@ -21,6 +21,11 @@ from weavemesh.status import (
 NOT_READY = "this peer is not ready: "
 """How the sentence of an agent that has not finished its start begins."""
 
+_FIND_RING = (
+    "it goes on by itself once it reaches a peer that has the address ring; if the mesh is new and all its hosts were "
+    "told to join another, run `weavemesh stop` and `weavemesh up --no-resume` on one of them, which founds the ring"
+)
+
 TARGET_GRACE_S = 10.0
 """A target that is still being dialled in an agent younger than this is no problem yet."""
 
@@ -43,11 +48,11 @@ def judge(
         dict.fromkeys(
             (
                 *findings,
-                *_agent_problems(agent),
+                *_agent_problems(agent, ipam),
                 *ipam.findings,
-                *_peer_problems(in_order, port=agent.port),
+                *_peer_problems(in_order, port=agent.port, has_tunnels=agent.ready),
                 *_target_problems(router, uptime_s=agent.uptime_s),
-                *_ipam_problems(ipam),
+                *_ipam_problems(ipam, is_told=not agent.ready),
             )
         )
     )
@@ -95,15 +100,17 @@ def _coverage(live: int, others: int) -> str:
     return f"{live} of {others} {'peer' if others == 1 else 'peers'} {verb} a live tunnel"
 
 
-def _agent_problems(agent: AgentStatus) -> Iterator[Problem]:
+def _agent_problems(agent: AgentStatus, ipam: IpamStatus) -> Iterator[Problem]:
     if not agent.ready:
         yield Problem(
-            sentence=f"{NOT_READY}{agent.waiting_for or 'it is starting'}",
-            remedy="it goes on by itself; if it lasts, the lines below and the agent's log say why",
+            sentence=f"this peer is not ready: {agent.waiting_for or 'it is starting'}",
+            remedy="it goes on by itself; if it lasts, the lines below and the agent's log say why"
+            if ipam.ready
+            else _FIND_RING,
         )
 
 
-def _peer_problems(peers: Sequence[PeerStatus], *, port: int) -> Iterator[Problem]:
+def _peer_problems(peers: Sequence[PeerStatus], *, port: int, has_tunnels: bool) -> Iterator[Problem]:
     for peer in peers:
         who = title(nickname=peer.nickname, name=peer.name)
         if peer.problem is not None:
@@ -115,7 +122,7 @@ def _peer_problems(peers: Sequence[PeerStatus], *, port: int) -> Iterator[Proble
                 sentence=f"{who} is unreachable, {_last_seen(peer)}",
                 remedy=f"see that weavemesh runs there and that TCP port {port} is open between the hosts",
             )
-        elif peer.tunnel != "live":
+        elif peer.tunnel != "live" and has_tunnels:
             yield Problem(
                 sentence=f"no live tunnel to {who}: {_silence(peer)}",
                 remedy=f"see that UDP port {port} is open between the hosts; packets to its pods are dropped",
@@ -143,18 +150,19 @@ def _target_problems(router: RouterStatus, *, uptime_s: float) -> Iterator[Probl
             )
 
 
-def _ipam_problems(ipam: IpamStatus) -> Iterator[Problem]:
+def _ipam_problems(ipam: IpamStatus, *, is_told: bool) -> Iterator[Problem]:
+    """`is_told`: the agent is not ready, and that was said already, with the reason."""
     if not ipam.ready:
-        yield Problem(
-            sentence=f"no addresses for pods yet: {ipam.status}",
-            remedy="bring up or connect a peer that holds the address ring",
-        )
+        if not is_told:
+            yield Problem(sentence=f"no addresses for pods yet: {ipam.status}", remedy=_FIND_RING)
     elif ipam.entries and not any(entry.reachable for entry in ipam.entries):
         yield Problem(
             sentence="all address ranges are owned by unreachable peers",
             remedy="start one of these peers again",
         )
     for pending in ipam.pending:
+        if is_told and pending.ident == HOST_IDENT:
+            continue
         waits = f"has waited {duration(pending.waiting_s)}" if pending.waiting_s >= 1 else "waits"
         yield Problem(
             sentence=f"{pending.ident} {waits} for an address: {pending.reason}",

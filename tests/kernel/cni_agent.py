@@ -2,7 +2,8 @@
 
     python -m tests.kernel.cni_agent SOCKET TOMBSTONES JOURNAL [GATE]
 
-With GATE, the path of a file, an allocation makes GATE.reached and waits until GATE is there. Prints "serving" when it listens.
+With GATE, the path of a file, an allocation makes GATE.reached and waits until GATE is there. Prints "serving" when it
+listens.
 """
 
 import asyncio

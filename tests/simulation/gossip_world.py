@@ -230,7 +230,7 @@ class World:
         begin = self.now
         while not holds():
             if self.now - begin >= at_most_s:
-                self.fail(f"not within {at_most_s} s: {holds.__name__}")
+                self.fail(f"not within {at_most_s} s: {holds}")
             self.run(step_s)
         return self.now - begin
 

@@ -155,7 +155,7 @@ class Conversation:
     def reads(self, expected: str) -> None:
         """Compare all that was said since the last page with a text, and begin a new page."""
         said, self._lines = "\n".join(self._lines), []
-        assert said == textwrap.dedent(expected).strip()
+        assert said == textwrap.dedent(expected).strip(), f"it was:\n{said}"
 
     def _answer(self) -> None:
         self._lines += [f"<< {_output_text(output)}" for output in self.mesh.outputs()]
@@ -214,7 +214,7 @@ def frame_text(frame: wire.Frame) -> str:  # noqa: C901 - a flat table of all fr
         case wire.Glance(_, channels):
             return "glance" + "".join(f" {entry.channel}={entry.digest.decode()}" for entry in channels)
         case wire.Digest(entries):
-            return "digest " + " ".join(f"{nickname(e.origin)}@{e.epoch}.{e.version}" for e in entries)
+            return " ".join(("digest", *(f"{nickname(e.origin)}@{e.epoch}.{e.version}" for e in entries)))
         case wire.Request(origins):
             return "request " + " ".join(nickname(origin) for origin in origins)
         case wire.Records(records):

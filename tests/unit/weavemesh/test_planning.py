@@ -1,6 +1,6 @@
 """Where a peer may be reached, and in which order it is tried; strange summaries do no harm."""
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from gossip import LinkId, LinkView, PeerName, PeerView, Target
 from weavemesh.identity import Identity
@@ -57,6 +57,10 @@ def view(said: bytes | None, *, hops: int | None = 1, link_address: str | None =
     )
 
 
+def everything(_: PeerName) -> tuple[IPv4Network, ...]:
+    return (IPv4Network("0.0.0.0/0"),)
+
+
 def endpoints_of(one: PeerView) -> list[str]:
     (peer,) = planned_peers([one], own_key=OURS.wireguard_public_key, secret=SECRET)
     return [endpoint.text() for endpoint in peer.endpoints]
@@ -85,13 +89,18 @@ def test_both_sides_derive_the_same_preshared_key() -> None:
 def test_ourselves_and_peers_that_say_nothing_sensible_get_no_tunnel() -> None:
     views = [view(summary().encode(), hops=0), view(None), view(b"\xc1garbage")]
     assert planned_peers(views, own_key=OURS.wireguard_public_key, secret=SECRET) == ()
-    assert probe_addresses(views) == {}
+    assert probe_addresses(views, owned=everything) == {}
     assert [summary_of(one) for one in views[1:]] == [None, None]
 
 
 def test_only_peers_with_an_address_in_the_mesh_are_probed() -> None:
-    assert list(probe_addresses([view(summary().encode())]).values()) == [IPv4Address("10.40.0.1")]
-    assert probe_addresses([view(summary(overlay_ipv4=None).encode())]) == {}
+    here, nowhere = view(summary().encode()), view(summary(overlay_ipv4=None).encode())
+    assert list(probe_addresses([here], owned=everything).values()) == [IPv4Address("10.40.0.1")]
+    assert probe_addresses([nowhere], owned=everything) == {}
+
+
+def test_an_address_that_a_peer_does_not_own_is_not_probed_as_it_may_be_ours() -> None:
+    assert probe_addresses([view(summary().encode())], owned=lambda _: [IPv4Network("10.32.0.0/13")]) == {}
 
 
 def test_a_peer_is_dialled_where_it_is_advertised_or_else_at_its_first_address() -> None:

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 import msgspec
 
 from tests.unit.weavemesh import sample
-from weavemesh.status import AgentStatus, IpamStatus, PeerStatus, Problem, RouterStatus, StatusReport
+from weavemesh.status import (
+    HOST_IDENT,
+    AgentStatus,
+    IpamPending,
+    IpamStatus,
+    PeerStatus,
+    Problem,
+    RouterStatus,
+    StatusReport,
+)
 from weavemesh.verdict import judge, title
 
 
@@ -96,6 +105,15 @@ def test_ourselves_among_the_targets_is_no_problem() -> None:
 def test_an_agent_that_waits_says_what_for() -> None:
     agent = sample.agent_status(ready=False, waiting_for="no peer answers yet")
     assert sentences(verdict_on(agent=agent)) == ["this peer is not ready: no peer answers yet"]
+
+
+def test_while_the_agent_waits_for_the_ring_one_sentence_says_it_with_the_way_to_found_one() -> None:
+    agent = sample.agent_status(ready=False, waiting_for="nobody told us of the ring")
+    host = IpamPending(ident=HOST_IDENT, reason="nobody told us of the ring", waiting_s=1.0)
+    ring = msgspec.structs.replace(sample.ipam(), ready=False, status="waiting", pending=(host,), entries=())
+    report = verdict_on(agent=agent, ipam=ring, peers=(sample.peers()[0], sample.silent_peer()))
+    assert sentences(report) == ["this peer is not ready: nobody told us of the ring"]
+    assert "--no-resume" in report.problems[0].remedy
 
 
 def test_address_troubles_are_told() -> None:

@@ -1,0 +1,68 @@
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.weavemesh.cni.fake_doors import encode_call
+from weavemesh.cni.frame import (
+    ENVIRONMENT_BYTES_MAX,
+    REQUEST_HEADER,
+    STDIN_BYTES_MAX,
+    Answer,
+    FrameError,
+    decode_request,
+    request_bytes,
+)
+
+names = st.text(st.characters(codec="ascii", categories=["Lu"]), min_size=1)
+values = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+
+
+@given(variables=st.dictionaries(names, values), stdin=st.binary())
+def test_what_was_called_is_what_arrives(variables: dict[str, str], stdin: bytes) -> None:
+    frame = encode_call(variables, stdin, flags=3)
+    assert request_bytes(frame[: REQUEST_HEADER.size]) == len(frame)
+    call = decode_request(frame, [5, 6])
+    assert (call.environment, call.stdin, call.own_netns_fd, call.netns_fd) == (variables, stdin, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("flags", "descriptors", "own", "pod"), [(0, [], None, None), (1, [5], 5, None), (2, [6], None, 6)]
+)
+def test_descriptors_are_told_apart_by_flags(flags: int, descriptors: list[int], own: int | None, pod: int) -> None:
+    call = decode_request(encode_call({}, b"", flags=flags), descriptors)
+    assert (call.own_netns_fd, call.netns_fd) == (own, pod)
+
+
+@pytest.mark.parametrize(("flags", "descriptors"), [(0, [5]), (3, [5]), (3, []), (1, [5, 6]), (4, []), (8, [5])])
+def test_descriptors_that_do_not_fit_are_refused(flags: int, descriptors: list[int]) -> None:
+    with pytest.raises(FrameError):
+        decode_request(encode_call({}, b"", flags=flags), descriptors)
+
+
+@given(garbage=st.binary(), magic=st.booleans())
+def test_garbage_is_refused_and_nothing_else_happens(garbage: bytes, magic: bool) -> None:
+    frame = (b"WMC1" if magic else b"") + garbage
+    try:
+        decode_request(frame, [])
+    except FrameError:
+        return
+    assert request_bytes(frame) == len(frame)
+
+
+def test_variables_that_are_no_text_do_no_harm() -> None:
+    frame = struct.pack(">4sIII", b"WMC1", 0, 11, 0) + b"A=\xff\xfe\0B\0C=1"
+    assert decode_request(frame, []).environment == {"A": "\ufffd\ufffd", "B": "", "C": "1"}
+
+
+@pytest.mark.parametrize(("environment_bytes", "stdin_bytes"), [(ENVIRONMENT_BYTES_MAX, 0), (0, STDIN_BYTES_MAX)])
+def test_sizes_end_at_their_limits(environment_bytes: int, stdin_bytes: int) -> None:
+    assert request_bytes(struct.pack(">4sIII", b"WMC1", 0, environment_bytes, stdin_bytes)) > 2**16
+    over = (environment_bytes + bool(environment_bytes), stdin_bytes + bool(stdin_bytes))
+    with pytest.raises(FrameError, match="too large"):
+        request_bytes(struct.pack(">4sIII", b"WMC1", 0, *over))
+
+
+def test_an_answer_is_its_status_and_its_text() -> None:
+    assert Answer(1, b"hi", attached="net/c/eth0").encode() == b"WMA1\0\0\0\x01\0\0\0\x02hi"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from weavemesh.measure import duration
 from weavemesh.status import (
+    HOST_IDENT,
     AgentStatus,
     EncryptionStatus,
     IpamStatus,

@@ -29,6 +29,7 @@ from gossip import (
     PeerName,
     Persist,
     SendFrame,
+    SendUnicast,
     Target,
 )
 from gossip import wire
@@ -179,6 +180,8 @@ def _input_text(event: Input) -> str:
             return f"{link}: {frame_text(wire.decode(frame))}"
         case ConnectTargets(targets, replace):
             return f"connect {' '.join(targets)}" + (" only" if replace else "")
+        case SendUnicast(channel, destination, payload):
+            return f"unicast on {channel} to {nickname(destination)}: {payload.decode()}"
         case _:
             return str(event)
 
@@ -206,7 +209,7 @@ def frame_text(frame: wire.Frame) -> str:  # noqa: C901 - a flat table of all fr
         case wire.Hello(oldest, newest, epoch, serial):
             return f"hello, wire {oldest} to {newest}, epoch {epoch}, serial {serial}"
         case wire.Bye(reason):
-            return f"bye: {reason}"
+            return f"bye: {reason!r}"
         case wire.Ping(number):
             return f"ping {number}"
         case wire.Pong(number):
@@ -230,6 +233,9 @@ def frame_text(frame: wire.Frame) -> str:  # noqa: C901 - a flat table of all fr
 
 def record_text(it: Record) -> str:
     """Return a record as origin@epoch.version and its links."""
-    body = msgspec.msgpack.decode(it.body)
+    try:
+        body = msgspec.msgpack.decode(it.body)
+    except msgspec.DecodeError:
+        return f"{nickname(it.origin)}@{it.epoch}.{it.version} unreadable"
     links = ",".join(sorted(nickname(link) for link in body["links"]))
     return f"{nickname(it.origin)}@{it.epoch}.{it.version}[{links}]"

@@ -1,5 +1,6 @@
 """Pods wired by the real executable and the real server: addresses, packets, and nothing left behind."""
 
+import asyncio
 import json
 import subprocess
 import time
@@ -11,7 +12,8 @@ import pytest
 
 from tests.kernel.cni_lab import NETWORK, Host, Pod, build_shim, config, run
 from weavemesh.kernel.netlink import PROTOCOL
-from weavemesh.kernel.pod import HOST_MAC, host_ifname, pod_mac
+from weavemesh.kernel.netns import call_in
+from weavemesh.kernel.pod import HOST_MAC, PodLink, PodWiring, host_ifname, pod_mac
 from weavemesh.kernel.podmessage import PROTOCOL as POD_PROTOCOL
 
 pytestmark = pytest.mark.root
@@ -210,6 +212,32 @@ def test_check_finds_what_is_missing(host: Host) -> None:
     assert "no address 10.32.0.1" in pod.call("CHECK", stdin=previous).stdout
     run("ip", "-n", host.name, "link", "del", host_ifname(f"{NETWORK}/{pod.name}/eth0"))
     assert "is gone" in pod.call("CHECK", stdin=previous).stdout
+
+
+def test_a_name_that_is_too_long_to_be_written_on_the_link_does_no_harm(host: Host) -> None:
+    pod = host.add_pod()
+    pod.call("ADD", check=True, CNI_CONTAINERID="x" * 250)
+    (link,) = json.loads(run("ip", "-n", host.name, "-json", "link", "show", "type", "veth").stdout)
+    assert link["ifalias"] == "weavemesh"
+    assert json.loads(pod.call("ADD", CNI_CONTAINERID="x" * 250).stdout)["code"] == 101
+    pod.call("DEL", check=True, CNI_CONTAINERID="x" * 250)
+    assert_nothing_left(host)
+
+
+def test_links_are_found_with_their_idents_and_labels(host: Host) -> None:
+    pod = host.add_pod()
+    pod.call("ADD", check=True, CNI_ARGS="K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web")
+    run("ip", "-n", host.name, "link", "add", "wmv0123456789", "type", "veth", "peer", "name", "wmvother")
+
+    async def look() -> tuple[PodLink, ...]:
+        return await wiring.list_pod_links()
+
+    wiring = PodWiring()
+    with Path(f"/run/netns/{host.name}").open() as netns:
+        found = call_in(netns.fileno(), lambda: asyncio.run(look()))
+    asyncio.run(wiring.close())
+    ident = f"{NETWORK}/{pod.name}/eth0"
+    assert set(found) == {PodLink(host_ifname(ident), ident, "shop/web"), PodLink("wmv0123456789", None, "")}
 
 
 def test_twenty_adds_and_dels_at_once(host: Host) -> None:

@@ -336,6 +336,7 @@ class World:
         if callee.mesh is None:
             self.feed(caller, DialFailed(target, "connection refused"))
             return
+        caller_life, callee_life = caller.life, callee.life
         here, there = LinkId(self._link_count + 1), LinkId(self._link_count + 2)
         self._link_count += 2
         outward = Pipe(there, callee, callee.life)
@@ -345,8 +346,11 @@ class World:
         caller.links_opened += 1
         callee.links_opened += 1
         self._note(f"connect {here} {there} to {callee.signer.nickname}", caller)
-        self._send(callee, inward, LinkOpened(here, callee.name, "a:1", outbound=True, target=target))
-        self._send(caller, outward, LinkOpened(there, caller.name, "b:2", outbound=False, target=None))
+        # Both ends have shaken hands: that each learns of it no cut can prevent any more.
+        opened_here = LinkOpened(here, callee.name, "a:1", outbound=True, target=target)
+        opened_there = LinkOpened(there, caller.name, "b:2", outbound=False, target=None)
+        self._at(self._arrival(inward), lambda: self._later(caller, caller_life, opened_here))
+        self._at(self._arrival(outward), lambda: self._later(callee, callee_life, opened_there))
 
     def _send(self, sender: Host, pipe: Pipe, event: Input) -> None:
         def arrive() -> None:

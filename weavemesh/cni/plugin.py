@@ -187,8 +187,8 @@ class Plugin:
             if request and request.command is Command.DEL:
                 await self._delete(request)
         except CniError as error:
+            log(logging.WARNING, Event.CONTAINER_FAILED, file=tombstone.path, reason=error.msg)
             if error.code is ErrorCode.TRY_AGAIN_LATER:
-                log(logging.WARNING, Event.CONTAINER_FAILED, file=tombstone.path, reason=error.msg)
                 return False
         try:
             await asyncio.to_thread(tombstone.remove)

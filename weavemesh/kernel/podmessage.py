@@ -135,7 +135,9 @@ def set_up(index: int) -> Message:
 
 def set_alias(index: int, alias: str) -> Message:
     """Writes up to 255 bytes of text on the device (`ip link` shows it)."""
-    return Message(_NEWLINK, 0, _link_header(index=index) + _text(_IFLA_IFALIAS, alias), f"name device {index}")
+    return Message(
+        _NEWLINK, 0, _link_header(index=index) + _attribute(_IFLA_IFALIAS, alias.encode()), f"name device {index}"
+    )
 
 
 def configure_link(name: str, *, ipv4: Mapping[int, int], ipv6: bool) -> Message:

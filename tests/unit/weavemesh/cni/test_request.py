@@ -12,7 +12,7 @@ from weavemesh.cni.result import VERSIONS, CniError, Dns, ErrorCode
 
 def refusal(command: str, stdin: bytes | None = None, **changes: str) -> CniError:
     with pytest.raises(CniError) as caught:
-        decode(call(command, stdin, **changes))
+        decode(call(command, stdin, netns_fd=None, **changes))
     return caught.value
 
 
@@ -71,7 +71,7 @@ def test_an_unknown_command_is_code_4(command: str) -> None:
     ],
 )
 def test_wrong_variables_are_code_4_and_all_are_named(command: str, changes: dict[str, str], names: str) -> None:
-    error = refusal(command, **changes)
+    error = refusal(command, None, **changes)
     assert error.code is ErrorCode.INVALID_ENVIRONMENT
     assert error.msg.endswith(": " + names)
 
@@ -81,7 +81,7 @@ def test_a_command_asks_only_for_what_it_needs(command: str) -> None:
     changes = {"CNI_NETNS": "", "CNI_PATH": ""}
     if command != "DEL":
         changes |= {"CNI_CONTAINERID": "", "CNI_IFNAME": ""}
-    assert decode(call(command, config(cniVersion="1.1.0"), **changes)).command == command
+    assert decode(call(command, config(cniVersion="1.1.0"), netns_fd=None, **changes)).command == command
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,12 @@ IPS = [
     {"interface": 1, "address": "10.32.0.5/32", "gateway": "169.254.1.1"},
     {"interface": 1, "address": "fd57::a20:5/128", "gateway": "fe80::1"},
 ]
-WITHOUT_INTERFACES = {
+WITHOUT_INTERFACES: dict[str, object] = {
     "ip4": {"ip": "10.32.0.5/32", "gateway": "169.254.1.1", "routes": ROUTES[:1]},
     "ip6": {"ip": "fd57::a20:5/128", "gateway": "fe80::1", "routes": ROUTES[1:]},
     "dns": {},
 }
-WITH_FAMILIES = {
+WITH_FAMILIES: dict[str, object] = {
     "interfaces": [HOST, CONTAINER],
     "ips": [{**IPS[0], "version": "4"}, {**IPS[1], "version": "6"}],
     "routes": ROUTES,

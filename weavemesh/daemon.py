@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from logging import INFO
-from pathlib import Path
 
 import gossip
 import ipam_crdt
@@ -23,6 +22,7 @@ from weavemesh.api.message import SOCKET_NAME
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.api.server import ApiServer
 from weavemesh.certificate import LeafIssuer, MembershipAuthority
+from weavemesh.cni import tombstone
 from weavemesh.cni.plugin import Plugin
 from weavemesh.cni.server import CniServer
 from weavemesh.config import AgentConfig
@@ -52,8 +52,6 @@ from weavemesh.transport.link import Listener
 from weavemesh.transport.stream import StreamTransport
 
 CNI_SOCKET_NAME = "cni.sock"
-TOMBSTONES = Path("/var/lib/cni/weavemesh-tombstones")
-"""Where the CNI executable notes a DEL that found no agent; the same on every host, as it cannot be configured."""
 RING_CHANNEL = "ipam"
 MESH_FILE, RING_FILE = "mesh", "ring"
 HOST_ADDRESS_TRY_S = 2.0
@@ -154,7 +152,7 @@ class Agent:
         stack.callback(agent._listener.close)
         agent._api = ApiServer.open(config.run_dir / SOCKET_NAME)
         stack.callback(agent._api.close)
-        agent._cni = CniServer.open(config.run_dir / CNI_SOCKET_NAME, tombstones=TOMBSTONES)
+        agent._cni = CniServer.open(config.run_dir / CNI_SOCKET_NAME, tombstones=tombstone.FOLDER)
         stack.callback(agent._cni.close)
         return agent
 

@@ -151,8 +151,10 @@ def test_reset_leaves_nothing_also_without_agent_and_state(pair: tuple[Machine, 
     assert leftovers(other) == []
     again = other.weavemesh("reset")
     assert again.returncode == 0
+    one.run("mkdir", "-p", "/var/lib/cni/weavemesh-tombstones")
     one.weavemesh("reset")
     assert leftovers(one) == []
+    assert one.run("ls", "/var/lib/weavemesh", "/var/lib/cni/weavemesh-tombstones", check=False).stdout == ""
 
 
 def test_connect_and_forget(pair: tuple[Machine, Machine]) -> None:

@@ -101,6 +101,10 @@ class Host:
     said: dict[bytes, None] = field(default_factory=dict)
     """Every summary it ever published."""
     tick_at: float | None = None
+    has_lost_count: bool = False
+    """A backup was restored, so that it may live under an epoch that it had before: its unicasts may be taken for
+    replays.
+    """
     ticked_at: float = -1.0
     ticks_now: int = 0
     pipes: dict[LinkId, Pipe] = field(default_factory=dict)

@@ -3,8 +3,7 @@
 A heap of (when, order, action); nothing else makes time pass. Every message has a random delay, so that they overtake
 each other. A crash drops the Allocator in the middle of its outputs; a restart builds another from what was last
 persisted. After each action the laws of safety are checked for the peer that it touched; `settle` heals the world and
-`exhaust` then takes every address
-that is left.
+`exhaust` then takes every address that is left.
 """
 
 import heapq

@@ -22,6 +22,9 @@ from tests.simulation.gossip_world import Host, World
 SEEDS_DEFAULT = 100
 SEEDS_PER_TEST = 20
 CHAOS_S = 20.0
+HARMLESS = ("stale", "overtaken", "unroutable", "replayed", "strangers")
+"""Counters that crashes, cuts and restored backups may raise."""
+
 QUIET_S = 10.0
 SETTLED_S = 70.0
 """Two of the longest back-offs, and the silence after which links are given up."""
@@ -75,8 +78,8 @@ def fall(world: World, rng: random.Random, one: Host, _: Host) -> None:
         start(world, rng, one)
         return
     world.crash(one, is_silent=rng.random() < 0.5)
-    if one.epoch > 1 and rng.random() < 0.2:
-        one.disk, one.epoch = None, 0
+    if rng.random() < 0.2:
+        one.disk, one.epoch, one.has_lost_count = None, 0, True
         start(world, rng, one)
 
 
@@ -135,8 +138,9 @@ def assert_settled(world: World) -> None:
         assert len(peers) == len(set(peers)), "two links to one peer"
         assert len(peers) >= min(links_wanted(len(world.hosts)), len(world.hosts) - 1)
         counters = host.mesh.counters()
-        # A restored backup counts its lives and unicasts anew until it is told: these are taken for replays.
-        assert dataclasses.replace(counters, stale=0, overtaken=0, unroutable=0, replayed=0) == Counters()
+        # Who has lost all memory may get a unicast before it knows its source again.
+        expected = dataclasses.replace(Counters(), **{name: getattr(counters, name) for name in HARMLESS})
+        assert counters == expected
     for host in world.hosts:
         for other in world.hosts:
             if host is not other:
@@ -144,7 +148,9 @@ def assert_settled(world: World) -> None:
     world.run(3.0)
     for host in world.hosts:
         senders = [source for source, payload in host.unicasts if payload == b"finally"]
-        assert sorted(senders) == sorted(other.name for other in world.hosts if other is not host)
+        assert len(senders) == len(dict.fromkeys(senders))
+        sure = [other.name for other in world.hosts if other is not host and not other.has_lost_count]
+        assert [sender for sender in sure if sender not in senders] == []
 
 
 @pytest.mark.parametrize("batch", range(-(-len(seeds()) // SEEDS_PER_TEST)))

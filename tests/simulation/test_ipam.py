@@ -7,12 +7,16 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ipam_crdt import Allocate, Claim, Release
+from ipam_crdt import Allocate, Allocator, Claim, Output, Owner, Persist, Release
+from ipam_crdt.cidr import Block
+from ipam_crdt.ring import Change, Conflict, Entry, Merged, Ring, Title
+from ipam_crdt.space import Space
 from tests.simulation.ipam_world import QUIET_S, Host, World
 
 SEEDS_DEFAULT = 200
@@ -154,3 +158,55 @@ def test_one_seed_gives_one_trace_whatever_the_hash_seed() -> None:
     ]
     assert traces[0] == traces[1]
     assert traces[0].strip()
+
+
+def promise_before_persisting(allocator: Allocator) -> list[Output]:
+    outputs = [*OUTPUTS(allocator)]
+    return sorted(outputs, key=lambda output: isinstance(output, Persist))
+
+
+def give_without_a_new_version(ring: Ring, block: Block, *, giver: Owner, taker: Owner) -> Merged:
+    return ring.merge([Entry(block, Title(ring.entry_at(block.start).title.version, taker, giver))])
+
+
+def believe_the_last_word(block: Block, old: Title, new: Title, changes: list[Change], _: list[Conflict]) -> bool:
+    changes.append(Change(block, old, new))
+    return old != new
+
+
+def give_what_is_in_use(space: Space) -> Block | None:
+    return max(space.blocks, default=None)
+
+
+def keep_the_last_address(space: Space) -> Block | None:
+    block = DONATION(space)
+    return None if block is None or block.size == 1 else block
+
+
+def never_wake(_: Allocator) -> float | None:
+    return None
+
+
+OUTPUTS = Allocator.outputs
+DONATION = Space.donation
+
+
+@pytest.mark.parametrize(
+    ("place", "mutation"),
+    [
+        ("ipam_crdt.allocator.Allocator.outputs", promise_before_persisting),
+        ("ipam_crdt.ring.Ring.grant", give_without_a_new_version),
+        ("ipam_crdt.ring._is_raised", believe_the_last_word),
+        ("ipam_crdt.space.Space.donation", give_what_is_in_use),
+        ("ipam_crdt.space.Space.donation", keep_the_last_address),
+        ("ipam_crdt.allocator.Allocator.deadline", never_wake),
+    ],
+)
+def test_the_world_finds_a_bug_that_is_there(
+    place: str, mutation: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that cannot fail proves nothing: each of these breaks a law within a few seeds."""
+    monkeypatch.setattr(place, mutation)
+    with pytest.raises(AssertionError):
+        for seed in range(100):
+            run_chaos(seed)

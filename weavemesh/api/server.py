@@ -5,9 +5,7 @@ No protocol of the mesh is here: the daemon implements `AgentApi`. Counterpart: 
 """
 
 import asyncio
-import errno
 import logging
-import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,6 +28,7 @@ from weavemesh.api.message import (
     StopRequest,
 )
 from weavemesh.error import UserError
+from weavemesh.localsocket import LocalSocket
 from weavemesh.status import StatusReport
 
 HEAD_BYTES_MAX = 16 * 1024
@@ -47,12 +46,7 @@ ANSWER_S = WAIT_S_MAX + 10.0
 SEND_S = 10.0
 """For the caller to take the answer."""
 
-SOCKET_PATH_BYTES_MAX = 107
-"""sun_path has 108 octets, the last one 0 (unix(7))."""
-
 _RECEIVE_BYTES = 65536
-_BACKLOG = 64
-_NO_DESCRIPTORS_PAUSE_S = 0.2
 
 _log = logging.getLogger("weavemesh.api")
 
@@ -90,55 +84,25 @@ class _Refused(Exception):
 class ApiServer:
     """Listens on the socket from `open` to `close`; serves while `serve` runs."""
 
-    def __init__(self, listener: socket.socket, path: Path) -> None:
+    def __init__(self, listener: LocalSocket) -> None:
         self._listener = listener
-        self._path = path
-        self._inode = path.stat().st_ino
         self._open_connections = 0
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Listen at `path` (mode 0600). The socket of a dead agent is replaced.
-
-        UserError: a live one listens there, the path is too long, or the folder refuses.
-        """
-        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX - len(".new"):
-            raise UserError(
-                f"the path of the socket {path} is too long", remedy="choose a shorter run folder with --run-dir"
-            )
-        if _answers(path):
-            raise UserError(
-                f"another weavemesh agent already listens on {path}",
-                remedy="stop that one with `weavemesh stop`, or give this one another --run-dir",
-            )
-        try:
-            return cls(_listen(path), path)
-        except OSError as error:
-            raise UserError(
-                f"cannot listen on {path}: {error.strerror or error}", remedy="see that the run folder can be written"
-            ) from error
+        """Listen at `path`; see LocalSocket.open for what can go wrong."""
+        return cls(LocalSocket.open(path))
 
     async def serve(self, agent: AgentApi) -> None:
         """Answer requests until cancelled; those under way are cancelled too."""
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as connections:
             while True:
-                try:
-                    connection, _ = await loop.sock_accept(self._listener)
-                except OSError as error:
-                    if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                        raise
-                    await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_S)
-                    continue
-                connection.setblocking(False)
+                connection = await self._listener.accept()
                 connections.create_task(self._converse(connection, agent))
 
     def close(self) -> None:
-        """Listen no longer and remove the socket, unless another agent has put its own there; again does nothing."""
+        """Listen no longer and remove the socket; again does nothing."""
         self._listener.close()
-        with suppress(FileNotFoundError):
-            if self._path.stat().st_ino == self._inode:
-                self._path.unlink()
 
     async def _converse(self, connection: socket.socket, agent: AgentApi) -> None:
         self._open_connections += 1
@@ -268,36 +232,3 @@ async def _send(connection: socket.socket, status: int, body: bytes) -> None:
     head = writer.send(h11.Response(status_code=status, headers=headers)) or b""
     async with asyncio.timeout(SEND_S):
         await asyncio.get_running_loop().sock_sendall(connection, head + body)
-
-
-def _answers(path: Path) -> bool:
-    """Whether somebody accepts connections there."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(os.fspath(path))
-        except BlockingIOError:
-            return True  # alive, its backlog is full
-        except OSError:
-            return False
-        return True
-
-
-def _listen(path: Path) -> socket.socket:
-    """Bound beside and renamed into place: the path is never without a socket nor one that others can open."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        listener.setblocking(False)
-        mask = os.umask(0o177)
-        try:
-            listener.bind(os.fspath(beside))
-        finally:
-            os.umask(mask)
-        listener.listen(_BACKLOG)
-        beside.replace(path)
-    except OSError:
-        listener.close()
-        raise
-    return listener

@@ -60,6 +60,7 @@ def reset(arguments: argparse.Namespace) -> int:
         state.rmdir() if not state.is_symlink() else state.unlink()
         sentences.append(f"removed {state} with {removed} {'entry' if removed == 1 else 'entries'}")
     sentences += _remove_run_files(run)
+    sentences += _remove_tombstones()
     print_sentences(sentences, as_json=arguments.json)
     return 0
 
@@ -140,3 +141,13 @@ def _remove_run_files(run: Path) -> list[str]:
         return [f"left {run}, which holds other files: {', '.join(left[:5])}"]
     run.rmdir()
     return [f"removed {run}"]
+
+
+def _remove_tombstones() -> list[str]:
+    """What the CNI executable left for an agent that will not come."""
+    from weavemesh.cni import tombstone
+
+    if not tombstone.FOLDER.is_dir():
+        return []
+    shutil.rmtree(tombstone.FOLDER)
+    return [f"removed {tombstone.FOLDER}"]

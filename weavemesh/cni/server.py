@@ -5,12 +5,10 @@ the connection is shim.c.
 """
 
 import asyncio
-import errno
 import logging
 import os
 import socket
 from collections.abc import Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +23,7 @@ from weavemesh.cni.frame import (
 )
 from weavemesh.cni.plugin import Plugin
 from weavemesh.cni.result import NEWEST_VERSION, CniError, ErrorCode, encode_error
-from weavemesh.error import UserError
+from weavemesh.localsocket import LocalSocket
 from weavemesh.logs import Event, log
 
 CALLS_MAX = 64
@@ -33,13 +31,8 @@ CALLS_MAX = 64
 RECEIVE_DEADLINE_S = 5.0
 """The executable has read all of its stdin before it connects."""
 SEND_DEADLINE_S = 5.0
-SOCKET_PATH_BYTES_MAX = 107
-"""sun_path less its zero byte (unix(7))."""
 
-_BACKLOG = 4096  # the kernel takes the smaller of this and net.core.somaxconn
 _RECEIVE_BYTES = 65536
-_NO_DESCRIPTORS_PAUSE_S = 0.1
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 _log = logging.getLogger("weavemesh.cni")
@@ -48,62 +41,35 @@ _log = logging.getLogger("weavemesh.cni")
 class CniServer:
     """Listens on the socket from `open` to `close`; answers while `serve` runs."""
 
-    def __init__(self, listener: socket.socket, path: Path, tombstones: Path) -> None:
+    def __init__(self, listener: LocalSocket, tombstones: Path) -> None:
         self._listener = listener
-        self._path = path
-        self._inode = path.stat().st_ino
         self._tombstones = tombstones
         self._slots = asyncio.Semaphore(CALLS_MAX)
 
     @classmethod
     def open(cls, path: Path, *, tombstones: Path) -> Self:
-        """Listen at `path` (mode 0600); `tombstones` is the folder of DELs that found no agent.
+        """Listen at `path`; `tombstones` is the folder of DELs that found no agent.
 
-        The socket of a dead agent is replaced. UserError: a live one listens there, the path is too long, or the
-        folder refuses.
+        See LocalSocket.open for what can go wrong.
         """
-        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX - len(".new"):
-            raise UserError(
-                f"the path of the socket {path} is too long", remedy="choose a shorter run folder with --run-dir"
-            )
-        if _is_live(path):
-            raise UserError(
-                f"another weavemesh agent already serves containers at {path}",
-                remedy="stop that one, or give this one another --run-dir",
-            )
-        try:
-            return cls(_listen(path), path, tombstones)
-        except OSError as error:
-            raise UserError(
-                f"cannot listen on {path}: {error.strerror or error}", remedy="see that the run folder can be written"
-            ) from error
+        return cls(LocalSocket.open(path), tombstones)
 
     async def serve(self, plugin: Plugin) -> None:
         """Do the DELs that were left, then answer calls until cancelled; ADDs under way are then undone."""
         await plugin.replay_tombstones(self._tombstones)
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as calls:
             while True:
                 await self._slots.acquire()
                 try:
-                    connection, _ = await loop.sock_accept(self._listener)
-                except OSError as error:
-                    self._slots.release()
-                    if error.errno not in _OUT_OF_RESOURCES:
-                        raise
-                    await asyncio.sleep(_NO_DESCRIPTORS_PAUSE_S)
-                    continue
-                except asyncio.CancelledError:
+                    connection = await self._listener.accept()
+                except BaseException:
                     self._slots.release()
                     raise
                 calls.create_task(self._converse(connection, plugin))
 
     def close(self) -> None:
-        """Listen no longer and remove the socket, unless another agent has put its own there; again does nothing."""
+        """Listen no longer and remove the socket; again does nothing."""
         self._listener.close()
-        with suppress(FileNotFoundError):
-            if self._path.stat().st_ino == self._inode:
-                self._path.unlink()
 
     async def _converse(self, connection: socket.socket, plugin: Plugin) -> None:
         descriptors: list[int] = []
@@ -218,36 +184,3 @@ async def _send(connection: socket.socket, answer: Answer) -> bool:
     except (OSError, TimeoutError):
         return False
     return True
-
-
-def _is_live(path: Path) -> bool:
-    """Whether somebody listens there."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(os.fspath(path))
-        except BlockingIOError:
-            return True  # its backlog is full
-        except OSError:
-            return False
-        return True
-
-
-def _listen(path: Path) -> socket.socket:
-    """Bound beside and renamed into place: the path is never without a socket nor one that others can open."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        listener.setblocking(False)
-        mask = os.umask(0o177)
-        try:
-            listener.bind(os.fspath(beside))
-        finally:
-            os.umask(mask)
-        listener.listen(_BACKLOG)
-        beside.replace(path)
-    except OSError:
-        listener.close()
-        raise
-    return listener

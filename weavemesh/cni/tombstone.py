@@ -11,6 +11,8 @@ from pathlib import Path
 
 from weavemesh.cni.frame import ENVIRONMENT_BYTES_MAX, REQUEST_HEADER, STDIN_BYTES_MAX, Call, FrameError, decode_request
 
+FOLDER = Path("/var/lib/cni/weavemesh-tombstones")
+"""Where the executable notes a DEL that found no agent; the same on every host, as a runtime cannot be told."""
 SUFFIX = ".tombstone"
 TOMBSTONES_MAX = 4096
 """Read at a time; the executable refuses to leave more."""

@@ -21,7 +21,7 @@ from weavemesh.kernel import host
 from weavemesh.kernel.device import Device, DeviceError
 from weavemesh.kernel.netlink import MAIN_TABLE, PROTOCOL, KernelError, Link, Netlink
 from weavemesh.kernel.rtnetlink import KernelRoute
-from weavemesh.kernel.sentence import FAILURES, bounded, describe, describe_failure
+from weavemesh.kernel.sentence import FAILURES, bounded, describe, describe_failure, reason
 from weavemesh.kernel.sysctl import Settings
 from weavemesh.kernel.userspace import PROGRAM, Userspace, is_installed
 from weavemesh.kernel.wireguard import KernelWireGuard
@@ -63,7 +63,7 @@ class Kernel:
         self._device = device
         self._applying = asyncio.Lock()
         self._index: int | None = None
-        """Of the device's interface, as last seen; None without one."""
+        """Of the device's interface during an `apply`; None without one."""
 
     @classmethod
     async def open(cls, *, interface: str, datapath: Datapath) -> Self:
@@ -94,8 +94,13 @@ class Kernel:
         await self._netlink.close()
 
     async def observe(self) -> ObservedState | None:
-        """What there is, with counters; None without a device. Raises DeviceError or KernelError."""
-        observed = await self._observe()
+        """What there is, with counters; None without a device. Raises UserError if it cannot be read."""
+        try:
+            observed, _ = await self._observe()
+        except (DeviceError, KernelError, OSError) as error:
+            raise UserError(
+                reason(error), remedy=f"delete it with `ip link del {self._interface}`: the agent makes it anew"
+            ) from error
         return observed if observed.mtu else None
 
     async def routes_overlapping(self, network: IPNetwork) -> tuple[str, ...]:
@@ -120,7 +125,8 @@ class Kernel:
             failures = [] if settings.has_ipv6() else [_NO_IPV6]
             wish = desired if settings.has_ipv6() else _without_ipv6(desired)
             try:
-                for action in diff(wish, await self._observe(), now=time.time()):
+                observed, self._index = await self._observe()
+                for action in diff(wish, observed, now=time.time()):
                     if sentence := await self._attempt(action):
                         failures.append(sentence)
                         if isinstance(action, CreateDevice | ConfigureDevice | BringUp):
@@ -134,15 +140,15 @@ class Kernel:
 
     # -- observing ------------------------------------------------------------------------------------
 
-    async def _observe(self) -> ObservedState:
+    async def _observe(self) -> tuple[ObservedState, int | None]:
+        """What there is, and the index of the device's interface."""
         link = await self._link()
-        self._index = link.index if link else None
-        routes = tuple(_routes(await self._netlink.routes(), self._index))
+        routes = tuple(_routes(await self._netlink.routes(), link.index if link else None))
         if link is None:
-            return absent(self._interface, routes)
+            return absent(self._interface, routes), None
         state = await self._device.read()
         addresses = await self._netlink.addresses(link.index)
-        return ObservedState(
+        observed = ObservedState(
             interface=self._interface,
             up=link.up,
             mtu=link.mtu,
@@ -152,6 +158,7 @@ class Kernel:
             peers=state.peers,
             routes=routes,
         )
+        return observed, link.index
 
     async def _link(self) -> Link | None:
         """The device's interface; None if there is none that is a living device of the chosen kind."""

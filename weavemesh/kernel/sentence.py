@@ -75,17 +75,20 @@ def _describe_device_change(
 
 def describe_failure(subject: str, error: BaseException) -> str:
     """`adding the route to 10.32.0.0/16 failed: …`, with the remedy where there is one."""
+    return f"{subject} failed: {reason(error)}"
+
+
+def reason(error: BaseException) -> str:
+    """Why, for one of FAILURES."""
     match error:
-        case UserError():
-            return f"{subject} failed: {error}"
         case KernelError(number=errno.EEXIST):
-            return f"{subject} failed: another program has one to the same destination; remove that one"
+            return "another program has one to the same destination; remove that one"
         case KernelError() | DeviceError():
-            return f"{subject} failed: {error.reason}"
+            return error.reason
         case OSError():
-            return f"{subject} failed: {error.strerror or 'unknown error'}"
+            return error.strerror or "unknown error"
         case _:
-            return f"{subject} failed"
+            return str(error)
 
 
 def bounded(sentences: list[str]) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class Userspace:
         if program is None:
             raise DeviceError(f"{PROGRAM} is not installed any more")
         if await self.socket_owner() == "other":
-            raise DeviceError(self.foreign_socket().sentence)
+            raise DeviceError(str(self.foreign_socket()))
         # Without LOG_LEVEL it tells us on these pipes why it cannot start, and gives the process that stays
         # /dev/null in their place. The environment may hold the cluster secret: it gets none of it.
         process = await asyncio.create_subprocess_exec(
@@ -84,10 +84,10 @@ class Userspace:
         await self.read()
 
     async def is_served(self) -> bool:
-        """See Device. False for a TUN whose process was killed. Raises UserError for another namespace's socket."""
+        """See Device. False for a TUN whose process cannot be reached; DeviceError for another namespace's socket."""
         owner = await self.socket_owner()
         if owner == "other":
-            raise self.foreign_socket()
+            raise DeviceError(str(self.foreign_socket()))
         return owner == "us"
 
     async def socket_owner(self) -> Literal["us", "other", "nobody"]:

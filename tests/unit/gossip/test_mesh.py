@@ -544,7 +544,7 @@ def test_what_is_said_in_a_bye_is_shown_without_tricks() -> None:
     talk.open(1, "bob", target="h:1")
     talk.forget()
     talk.say(1, wire.Bye("no room\n\x1b[2J"))
-    talk.reads("""
+    talk.reads(r"""
         >> 1: bye: 'no room\n\x1b[2J'
         << close 1: closed by the peer: no room??[2J
     """)

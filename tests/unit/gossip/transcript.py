@@ -31,8 +31,8 @@ from gossip import (
     SendFrame,
     SendUnicast,
     Target,
+    wire,
 )
-from gossip import wire
 from gossip.record import Record, RecordBody, seal
 from tests.unit.gossip.fake_signer import FakeSigner, fake_verify
 
@@ -203,7 +203,7 @@ def _output_text(output: Output) -> str:
             return "persist"
 
 
-def frame_text(frame: wire.Frame) -> str:  # noqa: C901 - a flat table of all frames
+def frame_text(frame: wire.Frame) -> str:
     """Return a frame as a short text."""
     match frame:
         case wire.Hello(oldest, newest, epoch, serial):

@@ -1,0 +1,60 @@
+from gossip import PublishSummary, TargetPhase, wire
+from tests.unit.gossip.transcript import Conversation, record
+
+
+def test_a_target_is_not_dialled_a_second_time_as_a_discovered_address() -> None:
+    talk = Conversation()
+    talk.connect("dan:1")
+    talk.fail("dan:1")
+    talk.meet(1, "bob", record("bob", 1, 1, ["me"]), record("dan", 1, 1, summary=b"dan:1"))
+    talk.forget()
+    talk.pass_time(0.1)
+    talk.reads("""
+        >> 0.10 s
+        << 1: glance words=
+        << 1: records me@1.2[bob]
+        << changed bob
+        << changed me
+    """)
+
+
+def test_a_dial_that_was_discovered_fails_as_such() -> None:
+    talk = Conversation()
+    talk.meet(1, "bob", record("bob", 1, 1, ["me"]), record("dan", 1, 1, summary=b"dan:1"))
+    talk.pass_time(0.1)
+    talk.fail("dan:1")
+    talk.pass_time(0.5)
+    talk.forget()
+    talk.pass_time(0.2)
+    talk.reads("""
+        >> 0.80 s
+        << dial dan:1
+    """)
+    assert talk.mesh.targets() == ()
+
+
+def test_only_the_last_link_to_a_peer_matters() -> None:
+    talk = Conversation()
+    talk.connect("h:1")
+    talk.meet(1, "bob", target="h:1")
+    talk.open(2, "bob")
+    talk.close(1)
+    assert [view.phase for view in talk.mesh.targets()] == [TargetPhase.LINKED]
+    talk.close(2)
+    assert [view.phase for view in talk.mesh.targets()] == [TargetPhase.WAITING]
+
+
+def test_a_peer_that_gives_an_address_later_is_dialled_then() -> None:
+    talk = Conversation()
+    talk.feed(PublishSummary(b"me:1"))
+    talk.meet(1, "bob", record("bob", 1, 1, ["me"]), record("dan", 1, 1))
+    for _ in range(4):
+        talk.pass_time(0.9)
+    talk.say(1, wire.Records((record("dan", 1, 2, summary=b"dan:1"),)))
+    talk.forget()
+    talk.pass_time(0.5)
+    talk.reads("""
+        >> 4.10 s
+        << 1: glance words=
+        << dial dan:1
+    """)

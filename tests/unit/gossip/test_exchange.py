@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import pytest
+
+from gossip import Counters, Delivered, LinkId, LocalMisuse, SendFrame
+from gossip.exchange import Exchange
+from gossip.link import ANSWER_INTERVAL_S, Link, LinkTable
+from gossip.outbox import Outbox
+from gossip.record import Record, is_authentic
+from gossip.store import RecordStore
+from gossip.wire import (
+    CHANNELS_MAX,
+    FRAME_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    ChannelDigest,
+    Digest,
+    Frame,
+    Glance,
+    News,
+    Records,
+    Request,
+    State,
+    decode,
+)
+from tests.unit.gossip.fake_signer import fake_verify
+from tests.unit.gossip.test_link import link
+from tests.unit.gossip.transcript import NAMES, Words, record
+
+
+class Scene:
+    """An Exchange with links to ann and bob."""
+
+    def __init__(self, *records: Record) -> None:
+        self.counters = Counters()
+        self.store = RecordStore(is_authentic=lambda it: is_authentic(it, fake_verify), counters=self.counters)
+        for each in records:
+            self.store.merge(each, 0.0)
+        self.links, self.outbox, self.words = LinkTable(), Outbox(), Words(b"ours")
+        self.exchange = Exchange(store=self.store, links=self.links, outbox=self.outbox, counters=self.counters)
+        self.exchange.register("words", self.words)
+        self.ann, self.bob = (self._linked(number, peer) for number, peer in ((1, "ann"), (2, "bob")))
+
+    def _linked(self, ident: int, peer: str) -> Link:
+        it = link(ident, peer)
+        self.links.add(it)
+        self.links.establish(it, peer_epoch=1, serial=1)
+        return it
+
+    def sent(self) -> list[tuple[LinkId, Frame] | Delivered]:
+        self.exchange.flush()
+        outputs: list[tuple[LinkId, Frame] | Delivered] = []
+        for output in self.outbox.take():
+            if isinstance(output, SendFrame):
+                outputs.append((output.link, decode(output.frame)))
+            elif isinstance(output, Delivered):
+                outputs.append(output)
+        return outputs
+
+
+def test_a_glance_shows_records_and_channels() -> None:
+    scene = Scene(record("cat", 1, 1))
+    scene.exchange.glance(scene.ann)
+    assert scene.sent() == [(1, Glance(scene.store.fingerprint(), (ChannelDigest("words", b"ours"),)))]
+
+
+def test_a_digest_is_answered_by_what_they_lack_and_a_request_for_what_we_lack() -> None:
+    cat, dan = record("cat", 1, 1), record("dan", 1, 1)
+    scene = Scene(cat, record("eve", 1, 1))
+    theirs = Scene(dan, record("eve", 1, 2)).store.digest()
+    scene.exchange.digest_received(scene.ann, Digest(theirs), 0.0)
+    assert scene.sent() == [(1, Records((cat,))), (1, Request((NAMES["dan"], NAMES["eve"])))]
+
+
+def test_an_equal_digest_is_not_answered() -> None:
+    scene = Scene(record("cat", 1, 1))
+    scene.exchange.digest_received(scene.ann, Digest(scene.store.digest()), 0.0)
+    assert scene.sent() == []
+
+
+def test_news_is_owed_once_however_often_it_changes() -> None:
+    scene = Scene()
+    for version in (1, 2, 3):
+        scene.exchange.records_received(scene.ann, Records((record("cat", 1, version),)), 0.0)
+    assert scene.sent() == [(2, Records((record("cat", 1, 3),)))]
+    assert scene.sent() == []
+
+
+def test_who_shows_that_it_knows_is_not_told() -> None:
+    scene = Scene()
+    scene.exchange.records_received(scene.ann, Records((record("cat", 1, 1),)), 0.0)
+    scene.exchange.records_received(scene.bob, Records((record("cat", 1, 1),)), 0.0)
+    assert scene.sent() == []
+
+
+def test_an_origin_is_not_told_of_itself() -> None:
+    scene = Scene()
+    scene.exchange.records_received(scene.ann, Records((record("bob", 1, 1),)), 0.0)
+    assert scene.sent() == []
+
+
+def test_both_sides_of_a_differing_channel_send_their_state() -> None:
+    scene = Scene()
+    glance = Glance(scene.store.fingerprint(), (ChannelDigest("words", b"theirs"),))
+    scene.exchange.glance_received(scene.ann, glance, 0.0)
+    scene.exchange.state_received(scene.bob, State("words", b"theirs", answer=True), 0.0)
+    assert scene.sent() == [
+        (1, State("words", b"ours", answer=True)),
+        Delivered("words", NAMES["bob"], b"theirs", unicast=False),
+        (2, State("words", b"ours", answer=False)),
+    ]
+
+
+def test_a_channel_that_nobody_registered_is_counted() -> None:
+    scene = Scene()
+    scene.exchange.state_received(scene.ann, State("else", b"", answer=True), 0.0)
+    scene.exchange.news_received(scene.ann, News("else", b""))
+    assert scene.sent() == []
+    assert scene.counters == Counters(unregistered=2)
+
+
+def test_a_state_too_large_to_send_is_counted_and_nothing_breaks() -> None:
+    scene = Scene()
+    scene.words.text = bytes(PAYLOAD_BYTES_MAX + 1)
+    scene.exchange.state_received(scene.ann, State("words", b"", answer=True), ANSWER_INTERVAL_S)
+    assert scene.counters == Counters(oversized=1)
+
+
+def test_many_records_go_in_frames_of_bounded_size() -> None:
+    scene = Scene()
+    names = ("ann", "bob", "cat", "dan", "eve", "me")
+    asked = tuple(NAMES[name] for name in names)
+    for name in names:
+        scene.store.merge(record(name, 1, 1, summary=bytes(8000)), 0.0)
+    scene.exchange.request_received(scene.ann, Request(asked * 30), 0.0)
+    frames = [output[1] for output in scene.sent() if not isinstance(output, Delivered)]
+    assert [len(frame.records) for frame in frames if isinstance(frame, Records)] == [6], "each is sent once"
+    assert FRAME_BYTES_MAX > 2 * 256 * 1024
+
+
+def test_channels_are_registered_once_and_bounded() -> None:
+    scene = Scene()
+    for name in ("words", "", "x" * 33):
+        with pytest.raises(LocalMisuse):
+            scene.exchange.register(name, Words())
+    for number in range(CHANNELS_MAX - 1):
+        scene.exchange.register(f"c{number}", Words())
+    with pytest.raises(LocalMisuse):
+        scene.exchange.register("one too many", Words())

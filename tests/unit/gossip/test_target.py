@@ -1,0 +1,111 @@
+import pytest
+
+from gossip import LocalMisuse, PeerName, Target, TargetPhase
+from gossip.target import TARGETS_MAX, TargetTable
+from tests.unit.gossip.transcript import NAMES, FixedRandom
+
+ONE, TWO = Target("one:1"), Target("two:2")
+BOB = NAMES["bob"]
+
+
+def table(*targets: Target) -> TargetTable:
+    it = TargetTable(FixedRandom())
+    it.connect(targets, replace=False, now=0.0)
+    return it
+
+
+def start(it: TargetTable, now: float, *linked: PeerName, room: int = 10) -> list[Target]:
+    return it.start_due(linked.__contains__, room, now)
+
+
+def phases(it: TargetTable) -> list[TargetPhase]:
+    return [view.phase for view in it.views()]
+
+
+def test_a_target_is_dialled_once_until_its_dial_is_answered() -> None:
+    it = table(ONE)
+    assert it.deadline() == 0.0
+    assert start(it, 0.0) == [ONE]
+    assert start(it, 100.0) == []
+    assert it.deadline() is None
+
+
+def test_a_failed_target_waits_and_tells_why() -> None:
+    it = table(ONE)
+    start(it, 0.0)
+    assert it.failed(ONE, "refused", 1.0)
+    (view,) = it.views()
+    assert (view.phase, view.reason, view.attempts, view.next_dial_at) == (TargetPhase.WAITING, "refused", 1, 1.5)
+    assert start(it, 1.4) == []
+    assert start(it, 1.5) == [ONE]
+
+
+def test_connect_cuts_the_wait_short_and_leaves_the_linked_alone() -> None:
+    it = table(ONE, TWO)
+    start(it, 0.0)
+    it.failed(ONE, "refused", 1.0)
+    it.found(TWO, BOB, ourselves=False)
+    assert not it.connect((ONE, TWO), replace=False, now=1.1), "the list is as before"
+    assert start(it, 1.1, BOB) == [ONE]
+    assert phases(it) == [TargetPhase.DIALLING, TargetPhase.LINKED]
+
+
+def test_replace_forgets_what_is_not_named() -> None:
+    it = table(ONE, TWO)
+    assert it.connect((TWO,), replace=True, now=1.0)
+    assert it.names() == (TWO,)
+
+
+def test_forgotten_targets_are_gone_whatever_still_comes_of_them() -> None:
+    it = table(ONE, TWO)
+    start(it, 0.0)
+    assert it.forget((ONE,))
+    assert not it.forget((ONE,))
+    assert not it.failed(ONE, "refused", 1.0)
+    assert not it.found(ONE, BOB, ourselves=False)
+    assert it.names() == (TWO,)
+
+
+def test_all_targets_of_a_linked_peer_rest_until_its_last_link_ends() -> None:
+    it = table(ONE, TWO)
+    start(it, 0.0)
+    it.found(ONE, BOB, ourselves=False)
+    it.found(TWO, BOB, ourselves=False)
+    it.unlinked(BOB, "reset", lived_s=1.0, now=5.0)
+    assert phases(it) == [TargetPhase.WAITING] * 2
+    it.linked(BOB)
+    assert phases(it) == [TargetPhase.LINKED] * 2
+    assert it.deadline() is None
+
+
+def test_a_due_target_whose_peer_is_linked_is_not_dialled() -> None:
+    it = table(ONE)
+    start(it, 0.0)
+    it.found(ONE, BOB, ourselves=False)
+    it.unlinked(BOB, "reset", lived_s=1.0, now=5.0)
+    assert start(it, 6.0, BOB) == []
+    assert phases(it) == [TargetPhase.LINKED]
+
+
+def test_ourselves_is_dialled_no_more_until_asked() -> None:
+    it = table(ONE)
+    start(it, 0.0)
+    assert it.found(ONE, NAMES["me"], ourselves=True)
+    assert it.deadline() is None
+    it.connect((ONE,), replace=False, now=9.0)
+    assert start(it, 9.0) == [ONE]
+
+
+def test_without_room_a_target_waits() -> None:
+    it = table(ONE, TWO)
+    assert start(it, 0.0, room=1) == [ONE]
+    assert it.views()[1].reason == "no room for another link"
+
+
+def test_targets_are_bounded() -> None:
+    with pytest.raises(LocalMisuse):
+        table(*(Target(f"h:{port}") for port in range(TARGETS_MAX + 1)))
+    full = table(*(Target(f"h:{port}") for port in range(TARGETS_MAX)))
+    with pytest.raises(LocalMisuse):
+        full.connect((ONE,), replace=False, now=1.0)
+    assert full.connect((ONE,), replace=True, now=1.0)

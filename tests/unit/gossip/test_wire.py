@@ -1,0 +1,66 @@
+import msgspec
+import pytest
+
+from gossip import RemoteViolation
+from gossip.wire import (
+    FRAME_BYTES_MAX,
+    HOPS_MAX,
+    PAYLOAD_BYTES_MAX,
+    REASON_CHARACTERS_MAX,
+    Hello,
+    News,
+    Ping,
+    Unicast,
+    bye,
+    decode,
+    encode,
+)
+from tests.unit.gossip.transcript import NAMES
+
+
+def test_what_a_later_release_appends_is_skipped() -> None:
+    assert decode(msgspec.msgpack.encode([0, 1, 2, 3, 4, "features", {"more": []}])) == Hello(1, 2, 3, 4)
+    assert decode(msgspec.msgpack.encode([2, 7, "future"])) == Ping(7)
+
+
+def test_kinds_have_the_numbers_they_always_had() -> None:
+    assert encode(Hello(1, 1, 2, 3)) == bytes([0x95, 0, 1, 1, 2, 3])
+    assert encode(Ping(5)) == bytes([0x92, 2, 5])
+    assert encode(News("c", b"p")) == bytes([0x93, 9, 0xA1, ord("c"), 0xC4, 1, ord("p")])
+
+
+def test_the_largest_payload_fits_into_a_frame_with_everything_around_it() -> None:
+    largest = Unicast(
+        "c" * 32, NAMES["ann"], NAMES["bob"], HOPS_MAX, 2**62, 2**62, bytes(64), bytes(PAYLOAD_BYTES_MAX), bytes(128)
+    )
+    assert decode(encode(largest)) == largest
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\xc1",
+        b"\x91" * 3000,
+        bytes(FRAME_BYTES_MAX + 1),
+        msgspec.msgpack.encode([11]),
+        msgspec.msgpack.encode(["ping", 1]),
+        msgspec.msgpack.encode([2]),
+        msgspec.msgpack.encode([2, -1]),
+        msgspec.msgpack.encode([2, 2**63]),
+        msgspec.msgpack.encode([2, 1]) + b"\x00",
+        msgspec.msgpack.encode([1, "x" * (REASON_CHARACTERS_MAX + 1)]),
+        msgspec.msgpack.encode([6, ["not a name"]]),
+        msgspec.msgpack.encode([6, [NAMES["ann"]] * 5000]),
+        msgspec.msgpack.encode([9, "c" * 33, b""]),
+        msgspec.msgpack.encode([9, "", b""]),
+    ],
+    ids=range(15),
+)
+def test_what_is_no_frame_is_a_violation(frame: bytes) -> None:
+    with pytest.raises(RemoteViolation):
+        decode(frame)
+
+
+def test_a_long_reason_is_cut_short() -> None:
+    assert len(bye("x" * 1000).reason) == REASON_CHARACTERS_MAX

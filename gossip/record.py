@@ -121,5 +121,5 @@ def open_body(record: Record) -> RecordBody:
     """Return the known fields of the body; RemoteViolation if it cannot be read."""
     try:
         return _body_decoder.decode(record.body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteViolation("unreadable record body", str(error)) from error

@@ -40,7 +40,7 @@ def decode_snapshot(encoded: bytes) -> Snapshot:
     """Return what `encode_snapshot` was given; SnapshotCorrupt if these bytes are not its work."""
     try:
         snapshot = _decoder.decode(encoded)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotCorrupt(f"not a gossip snapshot: {error}") from error
     if snapshot.format != SNAPSHOT_FORMAT:
         raise SnapshotCorrupt(f"gossip snapshot of format {snapshot.format}, this release reads {SNAPSHOT_FORMAT}")

@@ -179,7 +179,7 @@ def decode(encoded: bytes) -> Frame:
         raise RemoteViolation("frame too long", f"{len(encoded)} bytes")
     try:
         return _decoder.decode(encoded)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteViolation("unreadable frame", str(error)) from error
 
 

@@ -150,8 +150,8 @@ def _load_or_create(
     if known is None or not is_canonical(known):
         raise UserError(
             f"{what} in {path} is {'damaged' if content.strip() else 'empty'}",
-            remedy="restore the file from a backup, or run `weavemesh reset` to begin as a new peer and "
-            "`weavemesh rmpeer` for the old one on another host",
+            remedy="restore the file from a backup, or run `weavemesh reset` to begin as a new peer (the "
+            "others keep the old one's addresses)",
         )
     return known
 

@@ -109,8 +109,8 @@ class StateFolder:
         except SealBroken as error:
             raise UserError(
                 f"{path} is damaged: {error}",
-                remedy="restore it from a backup, or run `weavemesh reset` to begin as a new peer and "
-                "`weavemesh rmpeer` for the old one on another host",
+                remedy="restore it from a backup, or run `weavemesh reset` to begin as a new peer (the "
+                "others keep the old one's addresses)",
             ) from error
 
     def write(self, name: str, content: bytes) -> None:

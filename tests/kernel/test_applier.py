@@ -369,3 +369,23 @@ def test_without_wireguard_in_the_kernel_it_cannot_be_chosen(hosts: tuple[Host, 
     with pytest.raises(UserError, match="this kernel has no WireGuard"):
         hosts[0].life("kernel", lambda kernel: kernel.observe())
     assert hosts[0].life("auto", lambda kernel: kernel.observe()) is None
+
+
+def test_the_two_kinds_of_device_understand_each_other_and_can_be_exchanged(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    if not has_kernel_wireguard(one) or shutil.which("wireguard-go") is None:
+        pytest.skip("this needs a kernel with WireGuard, and wireguard-go")
+    desired = wish(one, peer_of(two))
+    one.apply("kernel", desired)
+    two.apply("userspace", wish(two, peer_of(one)))
+    assert one.reaches(two.address)
+    assert CreateDevice(one.interface) in one.apply("userspace", desired)
+    assert_is(one.observe("userspace"), desired)
+    assert one.life("auto", _datapath) == "userspace (wireguard-go)"
+    assert CreateDevice(one.interface) in one.apply("kernel", desired)
+    assert one.life("auto", _datapath) == "kernel"
+    assert_is(one.observe("kernel"), desired)
+
+
+async def _datapath(kernel: Kernel) -> str:
+    return kernel.datapath

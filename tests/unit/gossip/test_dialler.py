@@ -28,7 +28,6 @@ def test_a_dial_that_was_discovered_fails_as_such() -> None:
     talk.pass_time(0.2)
     talk.reads("""
         >> 0.80 s
-        << dial dan:1
     """)
     assert talk.mesh.targets() == ()
 

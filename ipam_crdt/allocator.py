@@ -197,7 +197,7 @@ class Allocator:
         return self._holding.digest()
 
     def state(self) -> bytes:
-        """All that is known of the ring, to be given to another peer as `RingReceived`."""
+        """All that is known of the ring, for another peer's `RingReceived`; to be told once `outputs()` are performed."""
         return self._holding.state()
 
     def status(self) -> IpamStatus:
@@ -356,9 +356,9 @@ class Allocator:
         self._send(asker, Grant(self._holding.tell(merged.ring, merged.news)))
 
     def _take_grant(self, source: Owner, ring: Ring, knowledge: Knowledge) -> None:
-        """Ask on, if need be; but not at once one who repeats what we have passed on: gossip will tell it."""
-        owners = {ring.entry_at(entry.block.start).title.owner for entry in knowledge.entries}
-        if self._owner in owners:
+        """Ask on, if need be; but not at once one who repeats what we passed on, even in part: gossip will tell it."""
+        held = [(ring.entry_at(entry.block.start), entry.block) for entry in knowledge.entries]
+        if any(entry.title.owner == self._owner and entry.block.covers(block) for entry, block in held):
             self._donors.note_answer(source)
         else:
             self._donors.note_denial(source, self._now)

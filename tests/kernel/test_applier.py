@@ -1,391 +1,245 @@
-"""The door to the kernel against real ones: namespaces, tunnel devices of both kinds, and packets through them."""
+"""The overlay on real namespaces, with kernel and userspace WireGuard alike: golden cases, packets, adoption."""
 
-import asyncio
-import os
-import secrets
-import shutil
 import socket
-import subprocess
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface, ip_network
-from typing import TypeVar
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache
+from ipaddress import ip_network
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from tests.kernel.tunnel_lab import DATAPATHS, Datapath, Host, Wire, missing, ping_running, run
+from tests.unit.weavemesh.overlay.golden import CASES
+from tests.unit.weavemesh.overlay.overlay_sample import known
 from weavemesh.error import UserError
-from weavemesh.kernel.applier import Datapath, Kernel
+from weavemesh.kernel.applier import Kernel
 from weavemesh.kernel.netns import call_in
-from weavemesh.overlay.diff import CreateDevice, DiscardAllowedIps, RemovePeer, SetPeer
-from weavemesh.overlay.state import (
-    DesiredState,
-    Endpoint,
-    IPNetwork,
-    ObservedState,
-    PresharedKey,
-    PrivateKey,
-    PublicKey,
-    Route,
-    WireGuardPeer,
-)
+from weavemesh.overlay.diff import DiscardAllowedIps, SetPeer
+from weavemesh.overlay.plan import plan
+from weavemesh.overlay.state import ObservedState, render
+from weavemesh.overlay.tunnel import ApplyReport, Tunnel
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.timeout(60),
-]
+pytestmark = pytest.mark.root
 
-T = TypeVar("T")
-
-UNIVERSE, UNIVERSE6 = IPv4Network("10.32.0.0/12"), IPv6Network("fd57:1::/96")
-MTU = 1380
-SECRET = PresharedKey(b"\x05" * 32)
-STRANGER = PublicKey(b"\x07" * 32)
-PORT = 6783
+lacks = cache(missing)
 
 
-@dataclass(frozen=True)
-class Host:
-    """A network namespace, and what its agent would know of itself."""
-
-    netns: str
-    interface: str
-    number: int
-    key: PrivateKey
-    public_key: PublicKey
-
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*command), check=check, text=True, capture_output=True, timeout=30)
-
-    def command(self, *command: str) -> list[str]:
-        return ["nsenter", f"--net=/run/netns/{self.netns}", "--", *command]
-
-    def within(self, function: Callable[[], T]) -> T:
-        descriptor = os.open(f"/run/netns/{self.netns}", os.O_RDONLY)
-        try:
-            return call_in(descriptor, function)
-        finally:
-            os.close(descriptor)
-
-    def life(self, datapath: Datapath, story: Callable[[Kernel], Awaitable[T]]) -> T:
-        """One life of an agent on this host: the door is opened, used and closed."""
-
-        async def live() -> T:
-            kernel = await Kernel.open(interface=self.interface, datapath=datapath)
-            try:
-                return await story(kernel)
-            finally:
-                await kernel.close()
-
-        return self.within(lambda: asyncio.run(live()))
-
-    def apply(self, datapath: Datapath, desired: DesiredState) -> tuple[object, ...]:
-        """The actions of a life that applies this once, without any failure."""
-        report = self.life(datapath, lambda kernel: kernel.apply(desired))
-        assert report.failures == ()
-        return report.actions
-
-    def observe(self, datapath: Datapath) -> ObservedState:
-        observed = self.life(datapath, lambda kernel: kernel.observe())
-        assert observed is not None
-        return observed
-
-    @property
-    def address(self) -> IPv4Address:
-        return IPv4Address(f"10.32.{self.number}.1")
-
-    @property
-    def address6(self) -> IPv6Address:
-        return IPv6Address(f"fd57:1::a20:{self.number}01")
-
-    @property
-    def networks(self) -> tuple[IPNetwork, ...]:
-        return ip_network(f"10.32.{self.number}.0/24"), ip_network(f"fd57:1::a20:{self.number}00/120")
-
-    def reaches(self, address: object) -> bool:
-        return self.run("ping", "-nc1", "-W5", str(address), check=False).returncode == 0
-
-
-def make_host(number: int) -> Host:
-    key = X25519PrivateKey.generate()
-    raw = bytearray(key.private_bytes_raw())
-    raw[0] &= 248
-    raw[31] = raw[31] & 127 | 64  # as every implementation keeps it (RFC 7748 §5)
-    tag = secrets.token_hex(3)
-    public_key = PublicKey(key.public_key().public_bytes_raw())
-    host = Host(f"wmk{tag}", f"wmk{tag}", number, PrivateKey(bytes(raw)), public_key)
-    subprocess.run(["ip", "netns", "add", host.netns], check=True)
-    host.run("ip", "link", "set", "lo", "up")
-    return host
-
-
-def remove_host(host: Host) -> None:
-    # A living wireguard-go would hold the namespace: it ends with its interface.
-    host.run("ip", "link", "del", host.interface, check=False)
-    subprocess.run(["ip", "netns", "del", host.netns], check=True)
-
-
-@pytest.fixture
-def hosts() -> Iterator[tuple[Host, Host]]:
-    """Two hosts on one wire, 192.0.2.1 and 192.0.2.2."""
-    one = make_host(1)
-    try:
-        two = make_host(2)
-        try:
-            wire = ["ip", "-n", one.netns, "link", "add", "eth0", "type", "veth", "peer", "eth0", "netns", two.netns]
-            subprocess.run(wire, check=True)
-            for host in (one, two):
-                host.run("ip", "addr", "add", f"192.0.2.{host.number}/24", "dev", "eth0")
-                host.run("ip", "link", "set", "eth0", "up")
-            yield one, two
-        finally:
-            remove_host(two)
-    finally:
-        remove_host(one)
-
-
-@pytest.fixture(params=["userspace", "kernel"])
-def datapath(request: pytest.FixtureRequest, hosts: tuple[Host, Host]) -> Datapath:
+@pytest.fixture(params=DATAPATHS)
+def datapath(request: pytest.FixtureRequest) -> Datapath:
     chosen: Datapath = request.param
-    if chosen == "userspace" and shutil.which("wireguard-go") is None:
-        pytest.skip("wireguard-go is not installed")
-    if chosen == "kernel" and not has_kernel_wireguard(hosts[0]):
-        pytest.skip("this kernel has no WireGuard")
+    if reason := lacks(chosen):
+        pytest.skip(reason)
     return chosen
 
 
-def has_kernel_wireguard(host: Host) -> bool:
-    probe = ("ip", "link", "add", "wmkprobe", "type", "wireguard")
-    return host.run(*probe, check=False).returncode == 0 and bool(host.run("ip", "link", "del", "wmkprobe"))
+@pytest.fixture
+def host(datapath: Datapath) -> Iterator[Host]:
+    with Wire(1, datapath) as wire:
+        yield wire.hosts[0]
 
 
-def peer_of(other: Host, networks: tuple[IPNetwork, ...] | None = None) -> WireGuardPeer:
-    endpoint = Endpoint(ip_address(f"192.0.2.{other.number}"), PORT)
-    return WireGuardPeer(other.public_key, SECRET, endpoint, other.networks if networks is None else networks)
+@pytest.fixture
+def three(datapath: Datapath) -> Iterator[tuple[Host, ...]]:
+    with Wire(3, datapath) as wire:
+        yield wire.hosts
 
 
-def wish(host: Host, *peers: WireGuardPeer) -> DesiredState:
-    routes = [
-        Route(network, "device", host.address if network.version == 4 else host.address6)
-        for peer in peers
-        for network in peer.allowed_ips
-    ]
-    return DesiredState(
-        interface=host.interface,
-        mtu=MTU,
-        private_key=host.key,
-        listen_port=PORT,
-        addresses=(ip_interface(host.address), ip_interface(host.address6)),
-        peers=peers,
-        routes=(*routes, Route(UNIVERSE, "unreachable", None), Route(UNIVERSE6, "unreachable", None)),
-    )
+def observed(host: Host) -> ObservedState:
+    async def observe(kernel: Kernel) -> ObservedState | None:
+        return await kernel.observe()
+
+    state = host.with_kernel(observe)
+    assert state is not None
+    return state
 
 
-def stranger(*networks: str) -> WireGuardPeer:
-    return WireGuardPeer(STRANGER, None, None, tuple(ip_network(network) for network in networks))
+@pytest.mark.parametrize("case", CASES)
+def test_golden(host: Host, case: str) -> None:
+    async def play(kernel: Kernel) -> None:
+        for step in CASES[case]:
+            report = await kernel.apply(step.desired(host.interface))
+            assert not report.failures
+            assert tuple(type(action).__name__ for action in report.actions) == step.actions
+            state = await kernel.observe()
+            assert state is not None
+            assert render(state) == step.shown.replace("IFACE", host.interface)
+
+    host.with_kernel(play)
 
 
-def assert_is(observed: ObservedState | None, desired: DesiredState) -> None:
-    assert observed is not None
-    assert (observed.interface, observed.up, observed.mtu) == (desired.interface, True, desired.mtu)
-    assert (observed.private_key, observed.listen_port) == (desired.private_key, desired.listen_port)
-    assert set(observed.addresses) == set(desired.addresses)
-    assert set(observed.routes) == set(desired.routes)
-    found = {peer.public_key: (peer.preshared_key, peer.endpoint, set(peer.allowed_ips)) for peer in observed.peers}
-    assert found == {p.public_key: (p.preshared_key, p.endpoint, set(p.allowed_ips)) for p in desired.peers}
+def test_the_real_kernel_is_a_tunnel(host: Host, datapath: Datapath) -> None:
+    async def look(kernel: Tunnel) -> str:
+        return kernel.datapath
+
+    assert host.with_kernel(look) == {"kernel": "kernel", "userspace": "userspace (wireguard-go)"}[datapath]
 
 
-def test_what_is_wished_is_there_and_wishing_again_does_nothing(hosts: tuple[Host, Host], datapath: Datapath) -> None:
-    desired = wish(hosts[0], peer_of(hosts[1]), stranger("10.32.7.0/24", "10.33.0.0/16", "fd57:1::a20:700/120"))
-
-    async def story(kernel: Kernel) -> None:
-        assert kernel.datapath.startswith(datapath)
-        assert await kernel.observe() is None
-        first = await kernel.apply(desired)
-        assert first.failures == ()
-        assert CreateDevice(desired.interface) in first.actions
-        assert_is(await kernel.observe(), desired)
-        second = await kernel.apply(desired)
-        assert (second.actions, second.settings, second.failures) == ((), (), ())
-        await kernel.close()
-
-    hosts[0].life(datapath, story)
-    assert hosts[0].apply("auto", desired) == (), "the next life adopts it, by itself"
+def test_what_one_life_made_the_next_adopts_without_one_action(host: Host) -> None:
+    desired = CASES["a peer costs a peer"][3].desired(host.interface)
+    assert host.apply(desired).actions
+    assert host.apply(desired) == ApplyReport((), (), ())
 
 
-def test_two_hosts_reach_each_other_through_the_tunnel(hosts: tuple[Host, Host], datapath: Datapath) -> None:
-    one, two = hosts
-    one.apply(datapath, wish(one, peer_of(two)))
-    two.apply(datapath, wish(two, peer_of(one)))
-    assert one.reaches(two.address)
-    assert two.reaches(one.address6)
-    (seen,) = one.observe(datapath).peers
-    assert seen.last_handshake is not None
-    assert seen.rx_bytes > 0
-    assert seen.tx_bytes > 0
-    assert one.apply(datapath, wish(one, peer_of(two))) == (), "a living tunnel is as it should be"
+def test_packets_pass_in_both_families(three: tuple[Host, ...]) -> None:
+    one, two, _ = three
+    one.join(two)
+    two.join(one)
+    assert one.pings("10.34.0.1")
+    assert one.pings("fd00:77::a22:1")
+    peer = observed(one).peers[0]
+    assert peer.last_handshake is not None and abs(peer.last_handshake - time.time()) < 60
+    assert peer.rx_bytes > 0 < peer.tx_bytes
+    assert peer.preshared_key is not None
 
 
-def test_a_new_life_of_the_agent_loses_no_packet(hosts: tuple[Host, Host], datapath: Datapath) -> None:
-    one, two = hosts
-    desired = wish(one, peer_of(two))
-    one.apply(datapath, desired)
-    two.apply(datapath, wish(two, peer_of(one)))
-    assert one.reaches(two.address)
-    ping = subprocess.Popen(
-        one.command("ping", "-nq", "-i0.01", "-c200", "-W5", str(two.address)), stdout=subprocess.PIPE, text=True
-    )
-    lives = 0
-    try:
-        while ping.poll() is None:
-            # Every other life knows one peer more, which the next one removes.
-            one.apply(datapath, desired if lives % 2 else wish(one, peer_of(two), stranger("10.32.7.0/24")))
-            lives += 1
-        output, _ = ping.communicate()
-    finally:
-        ping.kill()
-        ping.wait()
-    assert lives >= 2
-    assert " 0% packet loss" in output
+def test_another_life_and_a_growing_mesh_lose_no_packet(three: tuple[Host, ...]) -> None:
+    one, two, other = three
+    one.join(two)
+    two.join(one)
+    assert one.pings("10.34.0.1")
+    with ping_running(one, "10.34.0.1") as result:
+        for _ in range(30):
+            assert one.join(two) and one.join(two, other)
+            two.join(one)
+        sent, lost = result()
+    assert sent > 20
+    assert lost == 0
 
 
-def test_a_range_that_changes_its_owner_moves_and_the_rest_stays(hosts: tuple[Host, Host], datapath: Datapath) -> None:
-    one, two = hosts
-    before = wish(one, peer_of(two, (*two.networks, ip_network("10.34.0.0/16"))), stranger("10.32.7.0/24"))
-    after = wish(one, peer_of(two), stranger("10.32.7.0/24", "10.34.0.0/16"))
-    one.apply(datapath, before)
-    actions = one.apply(datapath, after)
-    (change,) = actions
-    assert isinstance(change, SetPeer), "set on the new owner, which takes it from the old one"
-    assert change.public_key == STRANGER
-    assert_is(one.observe(datapath), after)
+def test_ranges_that_move_or_go_disturb_no_other_range(three: tuple[Host, ...]) -> None:
+    one, two, other = three
+    two.join(one)
+    moving = " ".join(f"10.40.{number}.0/24" for number in range(100))
+    there = one.wish({two: f"10.34.0.0/24 {moving}", other: "10.35.0.0/24"})
+    elsewhere = one.wish({two: "10.34.0.0/24", other: f"10.35.0.0/24 {moving}"})
+    nowhere = one.wish({two: "10.34.0.0/24", other: "10.35.0.0/24"})
+    one.apply(there)
+    assert one.pings("10.34.0.1")
+    with ping_running(one, "10.34.0.1") as result:
+        for _ in range(3):
+            moved, back = one.apply(elsewhere), one.apply(there)
+            gone = one.apply(nowhere)
+            assert not (moved.failures or back.failures or gone.failures)
+            assert [type(action) for action in (*moved.actions, *back.actions)] == [SetPeer, SetPeer]
+            assert sum(isinstance(action, DiscardAllowedIps) for action in gone.actions) == 1
+            one.apply(there)
+        _, lost = result()
+    assert lost == 0
 
 
-def test_a_range_and_then_its_peer_are_taken_away(hosts: tuple[Host, Host], datapath: Datapath) -> None:
-    one, two = hosts
-    one.apply(datapath, wish(one, peer_of(two), stranger("10.32.7.0/24", "10.34.0.0/16", "fd57:1::a20:700/120")))
-    fewer = wish(one, peer_of(two), stranger("10.32.7.0/24"))
-    actions = one.apply(datapath, fewer)
-    assert {network for a in actions if isinstance(a, DiscardAllowedIps) for network in a.allowed_ips} == {
-        IPv4Network("10.34.0.0/16"),
-        IPv6Network("fd57:1::a20:700/120"),
-    }
-    assert_is(one.observe(datapath), fewer)
-    alone = wish(one, peer_of(two))
-    assert RemovePeer(STRANGER) in one.apply(datapath, alone)
-    assert_is(one.observe(datapath), alone)
-    assert one.apply(datapath, alone) == ()
+def test_an_endpoint_that_was_learned_is_kept(three: tuple[Host, ...]) -> None:
+    one, two, _ = three
+    one.join(two)
+    two.join(one)
+    assert one.pings("10.34.0.1")
+    two.apply(two.wish({one: "10.33.0.0/24"}, port=6784))
+    assert two.pings("10.33.0.1")
+    assert "endpoint 192.0.2.2:6784" in render(observed(one))
+    assert one.apply(one.wish({two: "10.34.0.0/24"})).actions == ()
+    assert "endpoint 192.0.2.2:6784" in render(observed(one))
 
 
-def test_every_setting_can_change(hosts: tuple[Host, Host], datapath: Datapath) -> None:
-    one, two = hosts
-    one.apply(datapath, wish(one, peer_of(two)))
-    moved = replace(peer_of(two), preshared_key=None, endpoint=Endpoint(IPv6Address("2001:db8::2"), 7000))
-    changed = replace(
-        wish(one, moved),
-        mtu=1300,
-        private_key=two.key,
-        listen_port=PORT + 1,
-        addresses=(ip_interface("10.32.9.9/32"),),
-    )
-    changed = replace(
-        changed,
-        peers=(replace(moved, public_key=one.public_key),),
-        routes=tuple(
-            replace(route, source=IPv4Address("10.32.9.9") if route.destination.version == 4 else None)
-            if route.kind == "device"
-            else route
-            for route in changed.routes
-        ),
-    )
-    one.apply(datapath, changed)
-    assert_is(one.observe(datapath), changed)
-    assert one.apply(datapath, changed) == ()
-
-
-def test_thousands_of_ranges_and_hundreds_of_peers(hosts: tuple[Host, Host], datapath: Datapath) -> None:
-    one, two = hosts
-    many = tuple(ip_network(f"10.40.{i // 256}.{i % 256}/32") for i in range(2500))
-    crowd = tuple(
-        WireGuardPeer(
-            PublicKey(bytes((9, i // 256, i % 256)) + bytes(29)), SECRET, None, (ip_network(f"10.41.{i}.0/24"),)
-        )
-        for i in range(200)
-    )
-    full = replace(wish(one, peer_of(two)), peers=(peer_of(two, many), *crowd))
-    one.apply(datapath, full)
-    assert_is(one.observe(datapath), full)
-    assert one.apply(datapath, full) == ()
-    empty = replace(full, peers=(peer_of(two, ()), *crowd))
-    one.apply(datapath, empty)
-    assert_is(one.observe(datapath), empty)
-
-
-def test_what_no_peer_owns_is_unreachable_and_leaves_by_no_other_way(
-    hosts: tuple[Host, Host], datapath: Datapath
-) -> None:
-    one, two = hosts
-    one.run("ip", "route", "add", "default", "via", "192.0.2.2")
-    one.apply(datapath, wish(one, peer_of(two)))
-    assert "eth0" in one.run("ip", "route", "get", "198.51.100.1").stdout
-    for address in ("10.47.1.1", "fd57:1::aff:1"):
-        assert one.run("ip", "route", "get", address, check=False).returncode != 0, address
-    assert one.interface in one.run("ip", "route", "get", str(two.address)).stdout
-
-
-def test_a_taken_port_is_a_sentence_and_is_tried_again(hosts: tuple[Host, Host], datapath: Datapath) -> None:
-    one, two = hosts
-    desired = wish(one, peer_of(two))
-    with one.within(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as thief:
-        thief.bind(("0.0.0.0", PORT))
-        report = one.life(datapath, lambda kernel: kernel.apply(desired))
-        assert len(report.failures) == 1
-        assert f"UDP port {PORT} is taken by another program" in report.failures[0]
-    one.apply(datapath, desired)
-    assert_is(one.observe(datapath), desired)
-
-
-def test_a_device_that_was_deleted_is_made_again(hosts: tuple[Host, Host], datapath: Datapath) -> None:
-    one, two = hosts
-    desired = wish(one, peer_of(two))
-    one.apply(datapath, desired)
+def test_a_device_removed_by_hand_comes_back_and_nothing_leaves_meanwhile(three: tuple[Host, ...]) -> None:
+    one, two, _ = three
+    one.run("ip", "route", "add", "default", "via", "192.0.2.3")  # where packets in clear would go
+    desired = one.join(two)
+    two.join(one)
+    assert one.pings("10.34.0.1")
     one.run("ip", "link", "del", one.interface)
-    assert one.life(datapath, lambda kernel: kernel.observe()) is None
-    assert CreateDevice(one.interface) in one.apply(datapath, desired)
-    assert_is(one.observe(datapath), desired)
+    for address in ("10.34.0.1", "10.40.0.1"):
+        assert "unreachable" in one.run("ip", "route", "get", address, check=False).stderr + one.routes()
+        assert one.run("ip", "route", "get", address, check=False).returncode != 0
+    assert one.apply(desired).failures == ()
+    assert one.pings("10.34.0.1")
 
 
-def test_a_name_that_is_somebody_elses_is_refused(hosts: tuple[Host, Host]) -> None:
-    one = hosts[0]
-    one.run("ip", "link", "add", one.interface, "type", "veth", "peer", "name", "far")
-    with pytest.raises(UserError, match=f"{one.interface} exists and is a veth"):
-        one.life("auto", lambda kernel: kernel.observe())
+def test_a_taken_port_is_a_sentence_and_is_tried_again(three: tuple[Host, ...]) -> None:
+    one, two, _ = three
+    desired = one.wish({two: "10.34.0.0/24"})
+    with call_in(one.netns_fd, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as thief:
+        thief.bind(("0.0.0.0", 6783))
+        report = one.apply(desired)
+        assert report.failures == (
+            "letting the tunnel device listen on UDP port 6783 failed: UDP port 6783 is taken by another program",
+        )
+        assert "unreachable 10.32.0.0/12" in one.routes()
+    assert one.apply(desired).failures == ()
 
 
-def test_without_wireguard_in_the_kernel_it_cannot_be_chosen(hosts: tuple[Host, Host]) -> None:
-    if has_kernel_wireguard(hosts[0]):
-        pytest.skip("this kernel has WireGuard")
-    with pytest.raises(UserError, match="this kernel has no WireGuard"):
-        hosts[0].life("kernel", lambda kernel: kernel.observe())
-    assert hosts[0].life("auto", lambda kernel: kernel.observe()) is None
+def test_a_route_of_somebody_else_stays_and_is_named(three: tuple[Host, ...]) -> None:
+    one, two, _ = three
+    one.run("ip", "route", "add", "10.34.0.0/24", "dev", "eth0")
+    report = one.apply(one.wish({two: "10.34.0.0/24"}))
+    assert report.failures == (
+        "adding the route to 10.34.0.0/24 failed: another program has one to the same destination; remove that one",
+    )
+    assert "10.34.0.0/24 dev eth0" in one.routes()
 
 
-def test_the_two_kinds_of_device_understand_each_other_and_can_be_exchanged(hosts: tuple[Host, Host]) -> None:
-    one, two = hosts
-    if not has_kernel_wireguard(one) or shutil.which("wireguard-go") is None:
-        pytest.skip("this needs a kernel with WireGuard, and wireguard-go")
-    desired = wish(one, peer_of(two))
-    one.apply("kernel", desired)
-    two.apply("userspace", wish(two, peer_of(one)))
-    assert one.reaches(two.address)
-    assert CreateDevice(one.interface) in one.apply("userspace", desired)
-    assert_is(one.observe("userspace"), desired)
-    assert one.life("auto", _datapath) == "userspace (wireguard-go)"
-    assert CreateDevice(one.interface) in one.apply("kernel", desired)
-    assert one.life("auto", _datapath) == "kernel"
-    assert_is(one.observe("kernel"), desired)
+def test_more_allowed_ips_than_one_message_holds(three: tuple[Host, ...]) -> None:
+    one, two, other = three
+    many = " ".join(f"10.{40 + number // 256}.{number % 256}.0/25" for number in range(1500))
+    desired = one.wish({two: f"10.34.0.0/24 {many}", other: "10.35.0.0/24"})
+    assert one.apply(desired).failures == ()
+    assert one.apply(desired).actions == ()
+    assert max(len(peer.allowed_ips) for peer in observed(one).peers) == 3002
+    assert one.apply(one.wish({two: "10.34.0.0/24", other: "10.35.0.0/24"})).failures == ()
+    assert max(len(peer.allowed_ips) for peer in observed(one).peers) == 2
 
 
-async def _datapath(kernel: Kernel) -> str:
-    return kernel.datapath
+def test_link_local_addresses_are_not_made(host: Host) -> None:
+    host.join()
+    assert "fe80" not in host.run("ip", "-6", "address", "show", "dev", host.interface).stdout
+    assert "fd00:77::a21:1/128" in host.run("ip", "-6", "address", "show", "dev", host.interface).stdout
+
+
+def test_pods_routes_are_not_its_business(host: Host) -> None:
+    desired = host.join()
+    run("ip", "-n", host.namespace, "link", "add", "wmv0123456789", "type", "veth", "peer", "name", "p")
+    host.run("ip", "link", "set", "wmv0123456789", "up")
+    host.run("ip", "route", "add", "10.33.0.9/32", "dev", "wmv0123456789", "proto", "87")
+    assert host.apply(desired).actions == ()
+    assert "10.33.0.9 dev wmv0123456789" in host.routes()
+
+
+def test_a_name_that_something_else_has_is_refused(host: Host) -> None:
+    host.run("ip", "link", "add", host.interface, "type", "veth", "peer", "name", "p")
+    with pytest.raises(UserError, match="is a veth, not a WireGuard device; remove it"):
+        host.join()
+    host.run("ip", "link", "del", host.interface)
+
+
+def test_without_the_right_to_configure_networks_the_sentence_says_so(host: Host) -> None:
+    program = (
+        "import asyncio; from weavemesh.kernel.applier import Kernel; from weavemesh.error import UserError\n"
+        "try: asyncio.run(Kernel.open(interface='wmk0', datapath='auto'))\n"
+        "except UserError as error: print(error)"
+    )
+    drop = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+    result = host.run(*drop, sys.executable, "-c", program)
+    assert result.stdout == "weavemesh may not configure networks; run it as root (it needs CAP_NET_ADMIN)\n"
+
+
+def test_the_host_is_described(three: tuple[Host, ...]) -> None:
+    one, two, _ = three
+    one.join(two)
+    one.run("ip", "address", "add", "10.33.0.200/30", "dev", "eth0")
+    one.run("ip", "address", "add", "10.35.0.200/32", "dev", "eth0")
+    one.run("ip", "link", "set", "eth0", "mtu", "1450")
+
+    async def look(kernel: Kernel) -> tuple[tuple[str, ...], list[str], int]:
+        overlapping = await kernel.routes_overlapping(ip_network("10.32.0.0/12"))
+        return overlapping, [str(address) for address in await kernel.host_addresses()], await kernel.underlay_mtu()
+
+    overlapping, addresses, mtu = one.with_kernel(look)
+    assert overlapping == ("10.33.0.200/30 dev eth0", "10.35.0.200/32 dev eth0")
+    assert addresses == ["192.0.2.1", "10.33.0.200", "10.35.0.200"]
+    assert mtu == 1450
+
+
+def test_an_apply_of_the_plan_of_nobody_is_whole(host: Host) -> None:
+    """Before a host has an address there are only the fence and the device."""
+    report = host.apply(plan(known({}, interface=host.interface, address=None)))
+    assert not report.failures
+    assert observed(host).addresses == ()

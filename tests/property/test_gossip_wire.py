@@ -1,11 +1,25 @@
 """Whatever frame is said is heard the same; whatever garbage comes raises RemoteViolation and nothing else."""
 
+import random
+
 import msgspec
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gossip import PeerName, RemoteViolation, wire
+from gossip import (
+    FrameReceived,
+    LinkId,
+    LinkOpened,
+    Mesh,
+    MeshOptions,
+    PeerName,
+    RemoteViolation,
+    SnapshotCorrupt,
+    Target,
+    wire,
+)
 from gossip.record import COUNT_MAX, Record, RecordBody, is_authentic, open_body, seal
+from gossip.snapshot import decode_snapshot, encode_snapshot
 from tests.unit.gossip.fake_signer import FakeSigner, fake_verify
 
 names = st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=16, max_size=16).map(PeerName)
@@ -68,6 +82,9 @@ def test_a_frame_is_heard_as_it_was_said(frame: wire.Frame) -> None:
 
 
 @given(encoded=st.binary(max_size=400))
+@example(encoded=b"\x91" * 100_000)
+@example(encoded=b"\x92\x01\xa1\xff")
+@example(encoded=b"\x92\x02\xd6\xff\x00\x00\x00\x00")
 def test_random_bytes_are_a_frame_or_a_violation(encoded: bytes) -> None:
     decode_or_none(encoded)
 
@@ -117,3 +134,40 @@ def test_any_body_opens_or_is_a_violation(body: bytes) -> None:
         open_body(record)
     except RemoteViolation as violation:
         assert violation.rule == "unreadable record body"
+
+
+@given(kept=st.lists(records, max_size=4).map(tuple), targets=st.lists(channels.map(Target), max_size=4).map(tuple))
+def test_a_snapshot_gives_back_what_was_put_in(kept: tuple[Record, ...], targets: tuple[Target, ...]) -> None:
+    snapshot = decode_snapshot(encode_snapshot(kept, targets))
+    assert (snapshot.records, snapshot.targets) == (kept, targets)
+
+
+@given(encoded=st.one_of(st.binary(max_size=300), anything.map(msgspec.msgpack.encode)))
+def test_any_snapshot_is_read_or_corrupt(encoded: bytes) -> None:
+    try:
+        decode_snapshot(encoded)
+    except SnapshotCorrupt as error:
+        assert "gossip snapshot" in str(error)
+
+
+@settings(deadline=None)
+@given(said=st.lists(st.one_of(frames.map(wire.encode), st.binary(max_size=100)), max_size=20))
+def test_a_mesh_survives_whatever_a_peer_says_and_believes_nothing_unsigned(said: list[bytes]) -> None:
+    mesh = Mesh(
+        signer=FakeSigner("me"),
+        verify=fake_verify,
+        epoch=1,
+        options=MeshOptions(dial_address=lambda _peer, _summary: Target("h:1")),
+        rng=random.Random(1),
+        snapshot=None,
+        now=0.0,
+    )
+    for number, encoded in enumerate(said):
+        link, now = LinkId(number), float(number)
+        mesh.receive(LinkOpened(link, FakeSigner("bob").name, "192.0.2.1:1", outbound=False, target=None), now)
+        mesh.receive(FrameReceived(link, wire.encode(wire.Hello(1, 1, 1, number))), now)
+        mesh.receive(FrameReceived(link, encoded), now)
+        mesh.tick(now + 0.5)
+        mesh.outputs()
+        assert not mesh.check()
+    assert [view.name for view in mesh.peers() if view.summary is not None] == [FakeSigner("me").name]

@@ -30,9 +30,11 @@ names = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, 
 titles = st.builds(Title, st.integers(1, VERSION_MAX), names, st.just(Owner("")) | names)
 addresses = st.integers(0, 2**ADDRESS_BITS - 1)
 
+ALL = Block(0, 0)
+
 
 @st.composite
-def blocks(draw: st.DrawFn, outer: Block = Block(0, 0)) -> Block:
+def blocks(draw: st.DrawFn, outer: Block = ALL) -> Block:
     length = draw(st.integers(outer.length, ADDRESS_BITS))
     size = 1 << (ADDRESS_BITS - length)
     return Block(outer.start + size * draw(st.integers(0, outer.size // size - 1)), length)

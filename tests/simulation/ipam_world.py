@@ -42,6 +42,8 @@ GOSSIP_INTERVAL_S = 2.0
 REACHABLE_INTERVAL_S = 1.0
 """How late a peer learns who is reachable: in between it asks the dead."""
 QUIET_S = 30.0
+SENDS_MAX = 12
+"""Messages from one peer to another in a second without news: a few claims, their answers, and no endless dialogue."""
 TRACE_KEPT = 60
 
 
@@ -66,6 +68,8 @@ class Host:
     """The addresses it holds to be its own, as a bit mask; of a peer that is down, what its disk says."""
     waiting: dict[str, float] = field(default_factory=dict)
     """Requests without an answer, with their deadlines."""
+    sends: dict[Owner, list[float]] = field(default_factory=dict)
+    """When it sent to whom, since it last learned anything."""
     told: dict[str, IPv4Address] = field(default_factory=dict)
     """Addresses answered and not released since: never to be forgotten."""
 
@@ -263,6 +267,7 @@ class World:
                     if other is not host:
                         self._post(host, other, RingReceived(host.name, payload))
             case Send(destination, payload):
+                self._check_dialogue(host, destination)
                 self._post(host, self._by_name[destination], MessageReceived(host.name, payload))
             case Allocated(ident, address):
                 self._check_answer(host, ident)
@@ -305,6 +310,7 @@ class World:
         if host.ring is not None and host.ring.ring_id == ring.ring_id:
             assert host.ring.merge(ring.known()).ring == ring, f"{host.name} went back behind {host.ring}"
         host.ring = ring
+        host.sends.clear()
         host.owned = self._mask(allocator, host)
         for other in self.hosts:
             if other is not host:
@@ -331,6 +337,11 @@ class World:
         deadline = host.waiting.pop(ident, None)
         assert deadline is not None, f"{host.name} answered {ident} unasked"
         assert self.now <= deadline, f"{host.name} answered {ident} {self.now - deadline} s late"
+
+    def _check_dialogue(self, host: Host, destination: Owner) -> None:
+        times = [when for when in host.sends.get(destination, []) if when > self.now - 1.0] + [self.now]
+        host.sends[destination] = times
+        assert len(times) <= SENDS_MAX, f"{host.name} and {destination} talk without end"
 
     def _mask(self, allocator: Allocator, host: Host) -> int:
         base = int(self.universe.network_address)

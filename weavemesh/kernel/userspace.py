@@ -41,6 +41,8 @@ _ANSWER_TIMEOUT_S: Final = 10.0
 _START_TIMEOUT_S: Final = 10.0
 _END_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.01
+_LISTENING: Final = 0x10000
+"""The flag of a socket that accepts connections, in /proc/net/unix (Linux include/uapi/linux/net.h, __SO_ACCEPTCON)."""
 
 
 class Userspace:
@@ -182,10 +184,17 @@ class Userspace:
             writer.close()
 
     def _is_listed_here(self) -> bool:
-        """/proc/net/unix has the sockets of this thread's network namespace only."""
+        """/proc/net/unix has the sockets of this thread's network namespace only.
+
+        Only the listening one counts: a connection's far end has the same path, but it is of the namespace of
+        whoever connected, that is of ours (Linux net/unix/af_unix.c, unix_stream_connect).
+        """
         names = {str(self._path), str(self._path).removeprefix("/var")}
         with Path("/proc/thread-self/net/unix").open(encoding="utf-8", errors="replace") as listing:
-            return any(line.rstrip("\n").rpartition(" ")[2] in names for line in listing)
+            next(listing, None)  # the heading
+            # Num RefCount Protocol Flags Type St Inode Path
+            fields = (line.rstrip("\n").split(maxsplit=7) for line in listing)
+            return any(len(f) == 8 and f[7] in names and int(f[3], 16) & _LISTENING for f in fields)
 
 
 def is_installed() -> bool:

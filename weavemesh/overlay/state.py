@@ -62,9 +62,18 @@ class PublicKey(_Key):
 
 
 class PrivateKey(_Key):
-    """The secret half of a device's key; never shown by repr."""
+    """The secret half of a device's key; never shown by repr.
+
+    Kept as WireGuard keeps it, with the bits set that X25519 sets anyway (RFC 7748 §5): otherwise a device would
+    give back another key than it was given.
+    """
 
     __slots__ = ()
+
+    def __init__(self, raw: bytes) -> None:
+        """Raises ValueError for any length but 32 bytes."""
+        super().__init__(raw)
+        self._raw = bytes((raw[0] & 248, *raw[1:31], raw[31] & 127 | 64))
 
     def __repr__(self) -> str:
         return "PrivateKey(redacted)"

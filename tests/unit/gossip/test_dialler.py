@@ -23,11 +23,12 @@ def test_a_dial_that_was_discovered_fails_as_such() -> None:
     talk.meet(1, "bob", record("bob", 1, 1, ["me"]), record("dan", 1, 1, summary=b"dan:1"))
     talk.pass_time(0.1)
     talk.fail("dan:1")
-    talk.pass_time(0.5)
+    talk.pass_time(0.3)
     talk.forget()
-    talk.pass_time(0.2)
+    talk.pass_time(0.4)
     talk.reads("""
         >> 0.80 s
+        << dial dan:1
     """)
     assert talk.mesh.targets() == ()
 

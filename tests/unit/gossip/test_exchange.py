@@ -3,14 +3,13 @@ from __future__ import annotations
 import pytest
 
 from gossip import Counters, Delivered, LinkId, LocalMisuse, SendFrame
-from gossip.exchange import Exchange
+from gossip.exchange import RECORDS_FRAME_BYTES, Exchange
 from gossip.link import ANSWER_INTERVAL_S, Link, LinkTable
 from gossip.outbox import Outbox
-from gossip.record import Record, is_authentic
+from gossip.record import Record, RecordBody, is_authentic, seal
 from gossip.store import RecordStore
 from gossip.wire import (
     CHANNELS_MAX,
-    FRAME_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
     ChannelDigest,
     Digest,
@@ -21,8 +20,9 @@ from gossip.wire import (
     Request,
     State,
     decode,
+    encode,
 )
-from tests.unit.gossip.fake_signer import fake_verify
+from tests.unit.gossip.fake_signer import FakeSigner, fake_verify
 from tests.unit.gossip.test_link import link
 from tests.unit.gossip.transcript import NAMES, Words, record
 
@@ -126,15 +126,16 @@ def test_a_state_too_large_to_send_is_counted_and_nothing_breaks() -> None:
 
 
 def test_many_records_go_in_frames_of_bounded_size() -> None:
-    scene = Scene()
-    names = ("ann", "bob", "cat", "dan", "eve", "me")
-    asked = tuple(NAMES[name] for name in names)
-    for name in names:
-        scene.store.merge(record(name, 1, 1, summary=bytes(8000)), 0.0)
-    scene.exchange.request_received(scene.ann, Request(asked * 30), 0.0)
+    body = RecordBody(bytes(8000), ())
+    records = [seal(FakeSigner(f"peer {number}"), 1, 1, body) for number in range(70)]
+    scene = Scene(*records)
+    asked = tuple(each.origin for each in records)
+    scene.exchange.request_received(scene.ann, Request(asked + asked), 0.0)
     frames = [output[1] for output in scene.sent() if not isinstance(output, Delivered)]
-    assert [len(frame.records) for frame in frames if isinstance(frame, Records)] == [6], "each is sent once"
-    assert FRAME_BYTES_MAX > 2 * 256 * 1024
+    batches = [frame.records for frame in frames if isinstance(frame, Records)]
+    assert [each for batch in batches for each in batch] == records, "each is sent once"
+    assert len(batches) == 3
+    assert all(len(encode(frame)) <= RECORDS_FRAME_BYTES + 10_000 for frame in frames)
 
 
 def test_channels_are_registered_once_and_bounded() -> None:

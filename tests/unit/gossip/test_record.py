@@ -47,7 +47,15 @@ def test_two_records_under_one_version_have_an_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\xc1", b"\x90", msgspec.msgpack.encode({"summary": b"", "links": ["x"]}), b"\x91" * 5000]
+    "body",
+    [
+        b"",
+        b"\xc1",
+        b"\x90",
+        msgspec.msgpack.encode({"summary": b"", "links": ["x"]}),
+        b"\x91" * 5000,
+        b"\x82\xa7summary\xc4\x00\xa5links\x91\xa1\xff",
+    ],
 )
 def test_a_body_that_cannot_be_read_is_a_violation(body: bytes) -> None:
     with pytest.raises(RemoteViolation):

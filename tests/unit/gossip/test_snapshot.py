@@ -23,11 +23,12 @@ def test_fields_of_a_later_release_are_skipped() -> None:
         b"",
         b"garbage",
         b"\x91" * 3000,
+        encode_snapshot((), (Target("h:1"),)).replace(b"h:1", b"\xff:1"),
         msgspec.msgpack.encode({"format": 2, "records": [], "targets": []}),
         msgspec.msgpack.encode({"format": 1, "records": [["x"]], "targets": []}),
         msgspec.msgpack.encode({"format": 1, "records": [], "targets": ["h:1"] * 2000}),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_anything_else_is_corrupt(encoded: bytes) -> None:
     with pytest.raises(SnapshotCorrupt):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.weavemesh.overlay.golden import CASES
 from weavemesh.kernel.fake import FakeKernel
 from weavemesh.overlay.diff import AddRoute, BringUp, ConfigureDevice, CreateDevice, RemoveRoute, SetPeer
 from weavemesh.overlay.state import (
@@ -236,5 +237,41 @@ def test_a_route_that_is_no_longer_wished_is_removed_and_foreign_ones_are_not_to
         assert report.actions == (RemoveRoute(DESIRED.routes[0]),)
         assert await fake.routes_overlapping(UNIVERSE) == ("10.33.7.0/24 dev eth1",)
         assert await fake.routes_overlapping(B) == ()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden_cases_that_run_on_real_namespaces_too(case: str) -> None:
+    async def run() -> None:
+        fake = kernel()
+        for step in CASES[case]:
+            report = await fake.apply(step.desired("weavemesh"))
+            assert not report.failures
+            assert tuple(type(action).__name__ for action in report.actions) == step.actions
+            assert fake.render() == step.shown.replace("IFACE", "weavemesh")
+
+    asyncio.run(run())
+
+
+def test_a_device_that_is_refused_once_is_tried_again() -> None:
+    async def run() -> None:
+        fake = kernel()
+        fake.refusals[BringUp] = "no"
+        assert (await fake.apply(DESIRED)).failures == ("bringing the tunnel device up failed: no",)
+        fake.refusals.clear()
+        assert await applied(fake, DESIRED) == GOLDEN
+
+    asyncio.run(run())
+
+
+def test_it_answers_for_the_host() -> None:
+    async def run() -> None:
+        fake = kernel()
+        fake.addresses = (WISHED.address,)
+        assert await fake.host_addresses() == (WISHED.address,)
+        assert await fake.underlay_mtu() == 1500
+        assert fake.datapath == "fake"
+        await fake.close()
 
     asyncio.run(run())

@@ -31,7 +31,16 @@ class Step:
         return plan(self.known(interface))
 
 
-NEW_DEVICE = ("AddRoute", "AddRoute", "CreateDevice", "ConfigureDevice", "SetMtu", "AddAddress", "AddAddress", "BringUp")
+NEW_DEVICE = (
+    "AddRoute",
+    "AddRoute",
+    "CreateDevice",
+    "ConfigureDevice",
+    "SetMtu",
+    "AddAddress",
+    "AddAddress",
+    "BringUp",
+)
 FENCE = """\
   route 10.32.0.0/12 unreachable
   route fd00:77::a20:0/108 unreachable

@@ -94,8 +94,16 @@ def test_the_representation_of_a_secret_key_tells_nothing_of_it() -> None:
     for kind in (PrivateKey, PresharedKey):
         assert repr(kind(RAW)) == str(kind(RAW)) == repr(kind(other))
     for text in (repr(STATE), render(STATE)):
-        assert RAW_TEXT not in text
-        assert RAW.hex() not in text
+        for secret in (PrivateKey(RAW), PresharedKey(RAW)):
+            assert secret.text() not in text
+            assert bytes(secret).hex() not in text
+
+
+def test_a_private_key_is_kept_as_wireguard_keeps_it() -> None:
+    kept = PrivateKey(b"\xff" * 32)
+    assert bytes(kept) == b"\xf8" + b"\xff" * 30 + b"\x7f"
+    assert bytes(PrivateKey(bytes(32))) == bytes(31) + b"\x40"
+    assert PrivateKey(bytes(kept)) == PrivateKey.from_text(kept.text()) == kept
 
 
 def test_keys_are_equal_only_within_their_kind() -> None:

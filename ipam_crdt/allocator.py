@@ -197,7 +197,7 @@ class Allocator:
         return self._holding.digest()
 
     def state(self) -> bytes:
-        """All that is known of the ring, for another peer's `RingReceived`; to be told once `outputs()` are performed."""
+        """All that is known of the ring, for another's `RingReceived`; to be told once `outputs()` are performed."""
         return self._holding.state()
 
     def status(self) -> IpamStatus:

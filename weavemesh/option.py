@@ -113,7 +113,7 @@ def saved_options(state_dir: Path) -> Options | None:
         return None
     try:
         return msgspec.json.decode(content, type=_Saved).options
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UserError(
             f"the options of the last start in {path} cannot be read: {error}",
             remedy=f"give all options anew with `weavemesh up --no-resume …`, or remove {path}",

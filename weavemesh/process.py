@@ -157,7 +157,7 @@ def _lock(descriptor: int) -> bool:
 def _read(descriptor: int) -> _Record | None:
     try:
         return msgspec.json.decode(os.pread(descriptor, _RECORD_BYTES_MAX, 0), type=_Record)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -20,7 +20,7 @@ TESTED_ELSEWHERE = {
     "weavemesh/kernel/device.py": "tests/kernel/test_userspace.py, test_wireguard.py: a protocol and its error",
     "weavemesh/overlay/tunnel.py": "tests/kernel/test_applier.py, tests/unit/…/test_fake.py: a protocol and its report",
 }
-"""Modules without a test file of their own, and what tests them. Modules that need a kernel are tested in tests/kernel."""
+"""Modules without a test file of their own, and what tests them."""
 
 
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

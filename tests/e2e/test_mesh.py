@@ -187,8 +187,8 @@ def test_the_report_holds_no_secret(pair: tuple[Machine, Machine]) -> None:
     bring_up(one, other)
     report = one.weavemesh("report").stdout
     secrets = [one.run("cat", "/etc/weavemesh/secret").stdout.strip()]
-    for key in ("identity.key", "wireguard.key"):
-        secrets.append(one.run("cat", f"/var/lib/weavemesh/{key}").stdout.split()[5])
+    keys = ("identity.key", "wireguard.key")
+    secrets += [one.run("cat", f"/var/lib/weavemesh/{key}").stdout.split()[5] for key in keys]
     log = one.run("cat", "/run/weavemesh/agent.log").stdout
     arguments = one.run("ps", "axww", "-o", "args").stdout
     for secret in secrets:

@@ -101,7 +101,7 @@ def test_a_state_folder_on_a_full_disk(pair: tuple[Machine, Machine]) -> None:
     one.run(
         "sh",
         "-c",
-        "mkdir /run/full && mount -t tmpfs -o size=16k wm /run/full && head -c 100000 /dev/zero >/run/full/fill || true",
+        "mkdir /run/full && mount -t tmpfs -o size=16k wm /run/full && head -c 99999 /dev/zero >/run/full/fill || true",
     )
     refused(one, "up", "--state-dir", "/run/full/state", says="full")
 

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import cache
-from ipaddress import ip_network
 
 import pytest
 
@@ -219,23 +218,6 @@ def test_without_the_right_to_configure_networks_the_sentence_says_so(host: Host
     drop = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
     result = host.run(*drop, sys.executable, "-c", program)
     assert result.stdout == "weavemesh may not configure networks; run it as root (it needs CAP_NET_ADMIN)\n"
-
-
-def test_the_host_is_described(three: tuple[Host, ...]) -> None:
-    one, two, _ = three
-    one.join(two)
-    one.run("ip", "address", "add", "10.33.0.200/30", "dev", "eth0")
-    one.run("ip", "address", "add", "10.35.0.200/32", "dev", "eth0")
-    one.run("ip", "link", "set", "eth0", "mtu", "1450")
-
-    async def look(kernel: Kernel) -> tuple[tuple[str, ...], list[str], int]:
-        overlapping = await kernel.routes_overlapping(ip_network("10.32.0.0/12"))
-        return overlapping, [str(address) for address in await kernel.host_addresses()], await kernel.underlay_mtu()
-
-    overlapping, addresses, mtu = one.with_kernel(look)
-    assert overlapping == ("10.33.0.200/30 dev eth0", "10.35.0.200/32 dev eth0")
-    assert addresses == ["192.0.2.1", "10.33.0.200", "10.35.0.200"]
-    assert mtu == 1450
 
 
 def test_an_apply_of_the_plan_of_nobody_is_whole(host: Host) -> None:

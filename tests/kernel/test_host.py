@@ -1,144 +1,93 @@
-"""What a host says of its routes, addresses and MTU, in real namespaces."""
+"""What a host tells of itself: overlapping routes, addresses, MTU, taken ports."""
 
-import asyncio
-import os
-import secrets
 import socket
-import subprocess
-from collections.abc import Awaitable, Callable, Iterator
-from ipaddress import ip_address, ip_network
-from typing import TypeVar
+from collections.abc import Iterator
+from ipaddress import IPv4Network
 
 import pytest
 
-from weavemesh.kernel import host
+from tests.kernel.tunnel_lab import Host, Wire, root_missing
+from weavemesh.kernel import host as questions
 from weavemesh.kernel.netlink import Netlink
 from weavemesh.kernel.netns import call_in
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-]
-
-T = TypeVar("T")
-
-UNIVERSE = ip_network("10.32.0.0/12")
-POD = "wmv0123456789"
-DEVICE = "wmk0"
-
-
-class Place:
-    """A network namespace with a veth pair eth0/eth1, a tunnel device and a pod's interface."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def ip(self, *arguments: str) -> None:
-        subprocess.run(["ip", "-n", self.name, *arguments], check=True, capture_output=True, timeout=30)
-
-    def within(self, function: Callable[[], T]) -> T:
-        descriptor = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
-        try:
-            return call_in(descriptor, function)
-        finally:
-            os.close(descriptor)
-
-    def ask(self, question: Callable[[Netlink], Awaitable[T]]) -> T:
-        async def asked() -> T:
-            netlink = await Netlink.open()
-            try:
-                return await question(netlink)
-            finally:
-                await netlink.close()
-
-        return self.within(lambda: asyncio.run(asked()))
-
-    def overlapping(self) -> tuple[str, ...]:
-        return self.ask(lambda netlink: host.routes_overlapping(netlink, DEVICE, UNIVERSE))
-
-    def addresses(self) -> list[str]:
-        return [str(address) for address in self.ask(lambda netlink: host.host_addresses(netlink, DEVICE))]
-
-    def mtu(self) -> int:
-        return self.ask(lambda netlink: host.underlay_mtu(netlink, DEVICE))
+pytestmark = pytest.mark.root
+UNIVERSE = IPv4Network("10.32.0.0/12")
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
-    name = f"wmk{secrets.token_hex(3)}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        place = Place(name)
-        place.ip("link", "add", "eth0", "type", "veth", "peer", "eth1")
-        place.ip("link", "add", POD, "type", "veth", "peer", DEVICE)
-        for interface in ("lo", "eth0", "eth1", POD, DEVICE):
-            place.ip("link", "set", interface, "up")
-        yield place
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
+def host() -> Iterator[Host]:
+    if reason := root_missing():
+        pytest.skip(reason)
+    with Wire(1, "kernel") as wire:
+        yield wire.hosts[0]
 
 
-def test_routes_of_others_into_the_range_are_named(place: Place) -> None:
-    place.ip("addr", "add", "192.0.2.1/24", "dev", "eth0")
-    place.ip("route", "add", "default", "via", "192.0.2.2")
-    place.ip("route", "add", "0.0.0.0/1", "dev", "eth1")
-    assert place.overlapping() == ()
-    place.ip("addr", "add", "10.33.0.1/24", "dev", "eth1")
-    place.ip("route", "add", "10.0.0.0/8", "dev", "eth0")
-    place.ip("route", "add", "10.40.0.0/16", "dev", "eth0", "table", "7")
-    assert place.overlapping() == ("10.0.0.0/8 dev eth0", "10.33.0.0/24 dev eth1", "10.40.0.0/16 dev eth0")
+def overlapping(host: Host) -> tuple[str, ...]:
+    async def ask() -> tuple[str, ...]:
+        netlink = await Netlink.open()
+        try:
+            return await questions.routes_overlapping(netlink, "wm0", UNIVERSE)
+        finally:
+            await netlink.close()
+
+    return host.call(ask)
 
 
-def test_an_address_alone_in_the_range_is_named(place: Place) -> None:
-    place.ip("addr", "add", "10.33.0.1/32", "dev", "eth1")
-    assert place.overlapping() == ("10.33.0.1/32 dev eth1",)
+def described(host: Host) -> tuple[list[str], int]:
+    async def ask() -> tuple[list[str], int]:
+        netlink = await Netlink.open()
+        try:
+            addresses = await questions.host_addresses(netlink, "wm0")
+            return [str(address) for address in addresses], await questions.underlay_mtu(netlink, "wm0")
+        finally:
+            await netlink.close()
+
+    return host.call(ask)
 
 
-def test_our_own_routes_do_not_overlap(place: Place) -> None:
-    place.ip("addr", "add", "10.32.0.1/32", "dev", DEVICE)
-    place.ip("route", "add", "10.33.0.0/16", "dev", DEVICE)
-    place.ip("route", "add", "10.32.0.9/32", "dev", POD)
-    place.ip("route", "add", "10.34.0.0/16", "dev", "eth0", "proto", "87")
-    place.ip("route", "add", "unreachable", "10.32.0.0/12", "metric", "4278198272", "proto", "87")
-    assert place.overlapping() == ()
+def test_routes_that_share_addresses_are_named_once_and_ours_never(host: Host) -> None:
+    host.run("ip", "route", "add", "default", "via", "192.0.2.99")
+    host.run("ip", "route", "add", "0.0.0.0/1", "via", "192.0.2.99")
+    assert overlapping(host) == ()
+    host.run("ip", "address", "add", "10.33.0.200/30", "dev", "eth0")
+    host.run("ip", "address", "add", "10.35.0.200/32", "dev", "eth0")
+    host.run("ip", "route", "add", "10.0.0.0/8", "via", "192.0.2.99", "table", "100")
+    host.run("ip", "route", "add", "10.36.0.0/16", "dev", "eth0", "proto", "87")
+    host.run("ip", "route", "add", "unreachable", "10.32.0.0/12", "metric", "4278198272")
+    host.run("ip", "link", "add", "wmv0123456789", "type", "veth", "peer", "name", "p")
+    host.run("ip", "link", "set", "wmv0123456789", "up")
+    host.run("ip", "route", "add", "10.37.0.1/32", "dev", "wmv0123456789")
+    assert overlapping(host) == ("10.0.0.0/8 dev eth0", "10.33.0.200/30 dev eth0", "10.35.0.200/32 dev eth0")
 
 
-def test_the_address_towards_the_world_is_the_first(place: Place) -> None:
-    place.ip("addr", "add", "198.51.100.1/24", "dev", "eth0")
-    place.ip("addr", "add", "2001:db8::1/64", "dev", "eth1", "nodad")
-    place.ip("addr", "add", "192.0.2.1/24", "dev", "eth1")
-    place.ip("addr", "add", "2001:db8::dead/64", "dev", "eth1", "nodad", "preferred_lft", "0")
-    place.ip("addr", "add", "169.254.7.7/16", "dev", "eth1", "scope", "link")
-    place.ip("addr", "add", "10.32.0.1/32", "dev", DEVICE)
-    place.ip("addr", "add", "10.32.0.2/32", "dev", POD)
-    place.ip("route", "add", "default", "via", "192.0.2.2")
-    assert place.addresses() == ["192.0.2.1", "2001:db8::1", "198.51.100.1"]
+def test_lasting_global_addresses_are_told_those_of_the_default_route_first(host: Host) -> None:
+    host.run("ip", "link", "add", "aa0", "type", "veth", "peer", "name", "p")
+    host.run("ip", "link", "set", "aa0", "up")
+    host.run("ip", "link", "set", "p", "up")
+    host.run("ip", "address", "add", "198.51.100.1/24", "dev", "aa0")
+    host.run("ip", "address", "add", "2001:db8::1/64", "dev", "eth0", "nodad")
+    host.run("ip", "address", "add", "2001:db8::2/64", "dev", "eth0", "nodad", "preferred_lft", "0")
+    host.run("ip", "address", "add", "203.0.113.1/32", "dev", "lo", "scope", "host")
+    host.run("ip", "link", "add", "wmv0123456789", "type", "veth", "peer", "name", "q")
+    host.run("ip", "address", "add", "10.32.0.7/32", "dev", "wmv0123456789")
+    host.run("ip", "route", "add", "default", "via", "192.0.2.99")
+    assert described(host)[0] == ["192.0.2.1", "2001:db8::1", "198.51.100.1"]
 
 
-def test_the_mtu_is_that_of_the_way_into_the_world(place: Place) -> None:
-    assert place.mtu() == 1500, "nothing is known"
-    place.ip("link", "set", "eth0", "mtu", "9000")
-    place.ip("link", "set", "eth1", "mtu", "1400")
-    place.ip("link", "set", DEVICE, "mtu", "1280")
-    place.ip("addr", "add", "10.32.0.1/32", "dev", DEVICE)
-    place.ip("addr", "add", "198.51.100.1/24", "dev", "eth0")
-    place.ip("addr", "add", "192.0.2.1/24", "dev", "eth1")
-    assert place.mtu() == 1400, "the smallest of those with addresses"
-    place.ip("route", "add", "default", "via", "198.51.100.2")
-    assert place.mtu() == 9000
+def test_the_mtu_is_that_of_the_way_out(host: Host) -> None:
+    host.run("ip", "link", "set", "eth0", "mtu", "1450")
+    assert described(host)[1] == 1450
+    host.run("ip", "address", "flush", "dev", "eth0")
+    assert described(host)[1] == 1500
+    host.run("ip", "address", "add", "192.0.2.1/24", "dev", "eth0")
+    host.run("ip", "route", "add", "default", "via", "192.0.2.99")
+    assert described(host)[1] == 1450
 
 
-@pytest.mark.parametrize(
-    ("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::1")]
-)
-def test_a_udp_port_is_taken_in_its_own_namespace_only(place: Place, family: int, address: str) -> None:
-    with place.within(lambda: socket.socket(family, socket.SOCK_DGRAM)) as holder:
-        holder.bind((address, 0))
-        port = holder.getsockname()[1]
-        assert place.within(lambda: host.udp_port_is_taken(port))
-    assert not place.within(lambda: host.udp_port_is_taken(port))
-
-
-def test_addresses_are_of_both_families(place: Place) -> None:
-    place.ip("addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad")
-    assert place.ask(lambda netlink: host.host_addresses(netlink, DEVICE)) == (ip_address("2001:db8::1"),)
+def test_a_taken_udp_port_is_seen_in_either_family(host: Host) -> None:
+    assert not call_in(host.netns_fd, lambda: questions.udp_port_is_taken(6783))
+    for family, anywhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "::1")):
+        with call_in(host.netns_fd, lambda family=family: socket.socket(family, socket.SOCK_DGRAM)) as other:  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            other.bind((anywhere, 6783))
+            assert call_in(host.netns_fd, lambda: questions.udp_port_is_taken(6783))

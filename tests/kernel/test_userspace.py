@@ -1,185 +1,195 @@
-"""wireguard-go as a process that lives, dies and is not ours alone."""
+"""wireguard-go outlives the agent, is found again, is started anew when killed, and never mixed up with another's."""
 
-import asyncio
 import os
-import secrets
-import shutil
 import signal
-import socket
-import subprocess
+import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
+from tests.kernel.tunnel_lab import Host, Wire, missing, ping_running
 from weavemesh.error import UserError
 from weavemesh.kernel.applier import Kernel
-from weavemesh.kernel.device import DeviceError
-from weavemesh.kernel.netns import call_in
-from weavemesh.kernel.userspace import PROGRAM, Userspace
-from weavemesh.overlay.diff import CreateDevice
-from weavemesh.overlay.state import DesiredState, PrivateKey
+from weavemesh.kernel.removal import remove_everything
+from weavemesh.kernel.userspace import SOCKET_FOLDER, Userspace
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(shutil.which(PROGRAM) is None, reason="wireguard-go is not installed"),
-]
+pytestmark = pytest.mark.root
 
-T = TypeVar("T")
-
-KEY = PrivateKey(b"\x08" * 31 + b"\x48")
-INTERFACE = f"wmk{secrets.token_hex(3)}"
-SOCKET = Path(f"/var/run/wireguard/{INTERFACE}.sock")
-DESIRED = DesiredState(
-    interface=INTERFACE, mtu=1380, private_key=KEY, listen_port=6783, addresses=(), peers=(), routes=()
-)
-
-
-class Place:
-    """A network namespace in which the device may be."""
-
-    def __init__(self) -> None:
-        self.name = f"wmk{secrets.token_hex(3)}"
-
-    def within(self, story: Callable[[], Awaitable[T]]) -> T:
-        async def tell() -> T:
-            return await story()
-
-        descriptor = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
-        try:
-            return call_in(descriptor, lambda: asyncio.run(tell()))
-        finally:
-            os.close(descriptor)
-
-    def apply(self) -> tuple[object, ...]:
-        async def live() -> tuple[object, ...]:
-            kernel = await Kernel.open(interface=INTERFACE, datapath="userspace")
-            try:
-                report = await kernel.apply(DESIRED)
-            finally:
-                await kernel.close()
-            assert report.failures == ()
-            return report.actions
-
-        return self.within(live)
+lacks = cache(missing)
 
 
 @pytest.fixture
-def places() -> Iterator[tuple[Place, Place]]:
-    made: list[Place] = []
-    try:
-        for _ in range(2):
-            place = Place()
-            subprocess.run(["ip", "netns", "add", place.name], check=True)
-            made.append(place)
-        yield made[0], made[1]
-    finally:
-        for place in made:
-            # A living wireguard-go would hold the namespace: it ends with its interface.
-            subprocess.run(["ip", "-n", place.name, "link", "del", INTERFACE], check=False, capture_output=True)
-            subprocess.run(["ip", "netns", "del", place.name], check=True)
-        wait_for(lambda: not is_answered())
-        SOCKET.unlink(missing_ok=True)
+def pair() -> Iterator[tuple[Host, ...]]:
+    if reason := lacks("userspace"):
+        pytest.skip(reason)
+    with Wire(2, "userspace") as wire:
+        yield wire.hosts
 
 
-def process() -> int | None:
-    """The process id of the one wireguard-go of our interface."""
-    for folder in Path("/proc").glob("[0-9]*"):
+def processes(host: Host) -> list[int]:
+    """The wireguard-go that serve the host's interface and have not ended."""
+    found = []
+    for folder in Path("/proc").iterdir():
         try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if folder.name.isdigit() and (folder / "cmdline").read_bytes().split(b"\0")[1:2] == [
+                host.interface.encode()
+            ]:
+                found.append(int(folder.name))
         except OSError:
-            continue
-        if len(words) > 1 and words[0].endswith(PROGRAM.encode()) and words[1] == INTERFACE.encode():
-            return int(folder.name)
-    return None
+            continue  # it ended meanwhile
+    return found
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def kill() -> int:
-    """Kill the wireguard-go of our interface, and return when it is gone; its socket file stays."""
-    victim = process()
-    assert victim is not None
-    os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: not is_answered())  # its threads end one by one: the last of them closes the socket
-    return victim
+def socket_path(host: Host) -> Path:
+    return SOCKET_FOLDER / f"{host.interface}.sock"
 
 
-def is_answered() -> bool:
-    """True if somebody accepts connections to the control socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(SOCKET))
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        return True
-
-
-def test_a_killed_process_is_brought_back_by_the_next_apply(places: tuple[Place, Place]) -> None:
-    here, _ = places
-    assert CreateDevice(INTERFACE) in here.apply()
-    assert here.apply() == ()
-    victim = kill()
-    assert SOCKET.exists()
-    assert CreateDevice(INTERFACE) in here.apply()
-    assert process() not in (None, victim)
-    assert here.apply() == ()
-
-
-def test_the_process_knows_nothing_of_us_and_outlives_us(places: tuple[Place, Place]) -> None:
-    here, _ = places
-    os.environ["WMK_CANARY"] = "seen"
+def test_it_lives_in_a_session_of_its_own_without_secrets_or_pipes(pair: tuple[Host, ...]) -> None:
+    one, two = pair
+    os.environ["WEAVEMESH_SECRET"] = "not for others"
     try:
-        here.apply()
+        one.join(two)
     finally:
-        del os.environ["WMK_CANARY"]
-    server = process()
-    assert server is not None
-    assert b"WMK_CANARY" not in Path(f"/proc/{server}/environ").read_bytes()
-    assert KEY.text().encode() not in Path(f"/proc/{server}/cmdline").read_bytes()
-    assert os.getsid(server) != os.getsid(0)
-    assert {os.readlink(f"/proc/{server}/fd/{number}") for number in (0, 1, 2)} == {"/dev/null"}
+        del os.environ["WEAVEMESH_SECRET"]
+    (pid,) = processes(one)
+    assert os.getsid(pid) != os.getsid(0)
+    assert b"WEAVEMESH_SECRET" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert one.private_key.text().encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
 
 
-def test_the_device_of_another_namespace_is_left_alone(places: tuple[Place, Place]) -> None:
-    here, there = places
-    here.apply()
-    server = process()
+def test_it_outlives_a_killed_agent_and_the_next_drives_it_on(pair: tuple[Host, ...]) -> None:
+    one, two = pair
+    two.join(one)
+    program = (
+        "import asyncio, signal, os, sys\n"
+        "from weavemesh.kernel.userspace import Userspace\n"
+        "async def main():\n"
+        "    await Userspace(sys.argv[1]).create()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
+    )
+    agent = one.run(sys.executable, "-c", program, one.interface, check=False)
+    assert agent.returncode == -signal.SIGKILL or agent.returncode == 128 + signal.SIGKILL
+    before = processes(one)
+    assert len(before) == 1
+    one.join(two)
+    assert processes(one) == before
+    assert one.pings("10.34.0.1")
+
+
+def test_killed_it_is_started_anew_by_the_next_apply(pair: tuple[Host, ...]) -> None:
+    one, two = pair
+    desired = one.join(two)
+    two.join(one)
+    assert one.pings("10.34.0.1")
+    (pid,) = processes(one)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: one.run("ip", "link", "show", one.interface, check=False).returncode != 0)
+    assert socket_path(one).is_socket()  # stale: nobody removed it
+    report = one.apply(desired)
+    assert not report.failures
+    assert processes(one) != [pid]
+    assert one.pings("10.34.0.1")
+
+
+def test_a_device_whose_socket_is_lost_is_made_anew(pair: tuple[Host, ...]) -> None:
+    one, two = pair
+    desired = one.join(two)
+    two.join(one)
+    socket_path(one).unlink()
+    assert not one.apply(desired).failures
+    wait_until(lambda: len(processes(one)) == 1)
+    assert one.pings("10.34.0.1")
+
+
+def test_the_socket_of_another_namespace_is_left_alone(pair: tuple[Host, ...]) -> None:
+    one, two = pair
+    one.join(two)
+    two.interface = one.interface
+    before = one.run("ip", "address", "show", one.interface).stdout
+    with pytest.raises(UserError, match="in another network namespace; choose another name with --interface"):
+        two.join(one)
+    assert two.call(lambda: remove_everything(two.interface)) == []
+    assert one.run("ip", "address", "show", one.interface).stdout == before
+    two.run("ip", "tuntap", "add", two.interface, "mode", "tun")
     with pytest.raises(UserError, match="in another network namespace"):
-        there.apply()
-    assert here.within(Userspace(INTERFACE).socket_owner) == "us"
-    for _ in range(20):  # the question itself opens a connection, which is not to be taken for the answer
-        assert there.within(Userspace(INTERFACE).socket_owner) == "other"
-    with pytest.raises(DeviceError, match="in another network namespace"):
-        there.within(Userspace(INTERFACE).create)
-    assert process() == server
-    assert here.apply() == ()
+        two.join(one)
 
 
-def test_without_a_process_nobody_answers(places: tuple[Place, Place]) -> None:
-    device = Userspace(INTERFACE)
-    assert places[0].within(device.socket_owner) == "nobody"
-    with pytest.raises(DeviceError, match="wireguard-go does not answer on"):
-        places[0].within(Userspace(INTERFACE).read)
+def test_one_that_hangs_is_a_failure_and_is_not_replaced(
+    pair: tuple[Host, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair
+    desired = one.join(two)
+    (pid,) = processes(one)
+    monkeypatch.setattr("weavemesh.kernel.userspace._ANSWER_TIMEOUT_S", 0.2)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        report = one.apply(desired)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert report.actions == ()
+    assert report.failures == (
+        f"reading the tunnel device {one.interface} failed: wireguard-go does not answer on {socket_path(one)}",
+    )
+    assert processes(one) == [pid]
 
 
-def test_what_a_dead_process_left_is_tidied(places: tuple[Place, Place]) -> None:
-    here, _ = places
-    here.apply()
-    kill()
-    assert here.within(Userspace(INTERFACE).wait_until_gone) is True
-    assert not SOCKET.exists()
-    assert here.within(Userspace(INTERFACE).wait_until_gone) is False
+def test_where_it_cannot_start_the_reason_is_its_own(pair: tuple[Host, ...], tmp_path: Path) -> None:
+    one, two = pair
+    program = tmp_path / "wireguard-go"
+    program.write_text("#!/bin/sh\necho 'no tun for you' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        report = one.apply(one.wish({two: "10.34.0.0/24"}))
+    assert report.failures == (
+        f"making the tunnel device {one.interface} failed: wireguard-go did not start: no tun for you",
+    )
 
 
-def test_a_name_that_the_kernel_refuses_is_a_sentence(places: tuple[Place, Place]) -> None:
-    with pytest.raises(DeviceError, match="wireguard-go did not start: "):
-        places[0].within(Userspace("a-name-that-is-far-too-long").create)
+def test_without_it_and_without_the_kernels_the_remedy_is_named(pair: tuple[Host, ...], tmp_path: Path) -> None:
+    one, _ = pair
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        with pytest.raises(UserError, match=r"wireguard-go is not in PATH; .* install wireguard-go"):
+            one.call(lambda: _open(one))
+
+
+async def _open(one: Host) -> None:
+    kernel = await Kernel.open(interface=one.interface, datapath="userspace")
+    await kernel.close()
+
+
+def test_nothing_left_is_nothing_to_wait_for(pair: tuple[Host, ...]) -> None:
+    one, _ = pair
+
+    async def wait() -> bool:
+        return await Userspace(one.interface).wait_until_gone()
+
+    assert one.call(wait) is False
+
+
+def test_a_restart_of_everything_but_the_data_path_loses_no_packet(pair: tuple[Host, ...]) -> None:
+    one, two = pair
+    one.join(two)
+    two.join(one)
+    assert one.pings("10.34.0.1")
+    before = processes(one)
+    with ping_running(one, "10.34.0.1") as result:
+        for _ in range(20):
+            one.join(two)
+        _, lost = result()
+    assert lost == 0
+    assert processes(one) == before

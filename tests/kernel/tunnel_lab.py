@@ -181,10 +181,15 @@ class Wire:
         return host
 
 
+def root_missing() -> str | None:
+    """Which capability a test with namespaces lacks; None if none."""
+    return None if os.geteuid() == 0 else "needs root: network namespaces"
+
+
 def missing(datapath: Datapath) -> str | None:
     """Which capability a test of this data path lacks on this machine; None if none."""
-    if os.geteuid() != 0:
-        return "needs root: network namespaces"
+    if reason := root_missing():
+        return reason
     if datapath == "userspace":
         if shutil.which("wireguard-go") is None:
             return "needs wireguard-go in PATH"

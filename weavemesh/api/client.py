@@ -91,7 +91,7 @@ class ApiClient:
             if status == 200:
                 return msgspec.json.decode(content, type=answer)
             failure = msgspec.json.decode(content, type=FailureAnswer).error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UserError(
                 f"the agent's answer cannot be understood: {error}",
                 remedy="it may be of another release: restart it with `weavemesh stop` and `weavemesh up`",

@@ -176,7 +176,7 @@ async def _answer(request: h11.Request, handlers: Handlers) -> bytes:
         return msgspec.json.encode(await handle())
     except UserError as error:
         raise _Refused(409, error.sentence, error.remedy) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _Refused(400, f"the body of {path} is not what it should be: {error}", "correct it") from error
     except _Refused:
         raise

@@ -16,6 +16,7 @@ DEFAULT_MTU: Final = 1500
 _SHORTEST_SPECIFIC: Final = 2
 """Routes of /0 are defaults, and those of /1 are how VPNs write a default; neither claims our range."""
 _GLOBAL_SCOPE: Final = 0
+_CONNECTED: Final = 2  # RTPROT_KERNEL: made with an address
 
 
 async def routes_overlapping(netlink: Netlink, interface: str, network: IPNetwork) -> tuple[str, ...]:
@@ -31,14 +32,14 @@ async def routes_overlapping(netlink: Netlink, interface: str, network: IPNetwor
         if overlap(route.destination, network):
             found[f"{route.destination} dev {name or 'none'}"] = route
     # An address's own entry says nothing beside the route to its network.
-    unicast = [route for route in found.values() if route.kind == "unicast"]
+    networks = [route for route in found.values() if route.protocol == _CONNECTED and route.kind == "unicast"]
     return tuple(
         sorted(
             text
             for text, route in found.items()
             if route.kind == "unicast"
             or not any(
-                other.index == route.index and overlap(other.destination, route.destination) for other in unicast
+                network.index == route.index and overlap(network.destination, route.destination) for network in networks
             )
         )
     )

@@ -142,8 +142,9 @@ class Userspace:
         """
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
-                # Nothing tells of the end of a process that is not our child.
-                while self._path.exists() and await self.socket_owner() == "us":  # noqa: ASYNC110
+                # Nothing tells of the end of a process that is not our child. Its listening socket is listed until
+                # it ends, even when the file is gone; and in ending it removes the file, also one that is not its own.
+                while await asyncio.to_thread(self._is_listed_here):
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             raise DeviceError(f"the {PROGRAM} of {self._interface} does not end") from None

@@ -21,8 +21,7 @@ in use; ours alone, see space.py). Whenever the ring changes what we own, the sp
     PeersReachable   whom to ask                                        the same
 
 After each input and tick: serve those who wait from our space, refuse those whose deadline has come, ask for more if
-any are left (donor.py chooses whom; a claim asks the owner of its address). So a waiting request is answered by its
-deadline.
+any are left (donor.py chooses whom; a claim asks the owner of its address). So all are answered by their deadlines.
 
 Persist before you promise: a change of ring or space marks the state; `outputs()` then puts one `Persist` before all
 else. What leaves after it (an address, a grant, news) is thus durable. A grant *is* news of the ring: it may be lost
@@ -241,8 +240,8 @@ class Allocator:
             return
         donor = self._donors.next_donor(ring, self._now)
         if donor is not None:
-            own = ring.entries_of(self._owner)
-            self._send(donor, Request(self._holding.tell(ring, own), None))
+            told = self._holding.tell(ring, ring.entries_of(self._owner))
+            self._send(donor, Request(told, None, self._donors.request_number))
 
     def _ask_owner(self, ring: Ring, claim: Waiting) -> None:
         if claim.address is None or claim.ask_at > self._now:
@@ -289,12 +288,12 @@ class Allocator:
             return
         ring = self._merge(source, ring, message.knowledge.entries)
         match message:
-            case Request(knowledge, address):
-                self._answer(source, ring, knowledge, address)
-            case Grant(knowledge):
-                self._take_grant(source, ring, knowledge)
-            case Deny(_, reason, address):
-                self._take_denial(source, ring, reason, address)
+            case Request():
+                self._answer(source, ring, message)
+            case Grant():
+                self._take_grant(source, ring, message)
+            case Deny():
+                self._take_denial(source, ring, message)
             case _:
                 assert_never(message)
 
@@ -339,36 +338,40 @@ class Allocator:
             if any(claim.claims_in(change.block) for change in merged.changes):
                 claim.ask_at = self._now
 
-    def _answer(self, asker: Owner, ring: Ring, knowledge: Knowledge, address: int | None) -> None:
+    def _answer(self, asker: Owner, ring: Ring, request: Request) -> None:
         """Repeat what the asker owns and has not heard of; else give it something; else deny."""
-        told = set(knowledge.entries)
+        address, number = request.address, request.number
+        told = set(request.knowledge.entries)
         unheard = [entry for entry in ring.entries_of(asker) if entry not in told]
         if unheard:
-            self._send(asker, Grant(self._holding.tell(ring, unheard)))
+            self._send(asker, Grant(self._holding.tell(ring, unheard), number))
             return
         block, denial = self._holding.donation(ring, address)
         if block is None or not ring.may_grant(block, self._owner):
             at = () if address is None or not ring.universe.holds(address) else (ring.entry_at(address),)
-            self._send(asker, Deny(self._holding.tell(ring, at), denial, address))
+            self._send(asker, Deny(self._holding.tell(ring, at), denial, address, number))
             return
         merged = ring.grant(block, giver=self._owner, taker=asker)
         self._adopt(merged)
-        self._send(asker, Grant(self._holding.tell(merged.ring, merged.news)))
+        self._send(asker, Grant(self._holding.tell(merged.ring, merged.news), number))
 
-    def _take_grant(self, source: Owner, ring: Ring, knowledge: Knowledge) -> None:
+    def _take_grant(self, source: Owner, ring: Ring, grant: Grant) -> None:
         """Ask on, if need be; but not at once one who repeats what we passed on, even in part: gossip will tell it."""
-        held = [(ring.entry_at(entry.block.start), entry.block) for entry in knowledge.entries]
-        if any(entry.title.owner == self._owner and entry.block.covers(block) for entry, block in held):
+        if not self._donors.is_awaited(grant.number):
+            return
+        if all(ring.holds(entry) for entry in grant.knowledge.entries):
             self._donors.note_answer(source)
         else:
             self._donors.note_denial(source, self._now)
 
-    def _take_denial(self, source: Owner, ring: Ring, reason: DenyReason, address: int | None) -> None:
+    def _take_denial(self, source: Owner, ring: Ring, denial: Deny) -> None:
+        address = denial.address
         if address is None:
-            self._donors.note_denial(source, self._now)
+            if self._donors.is_awaited(denial.number):
+                self._donors.note_denial(source, self._now)
             return
         is_holder = ring.universe.holds(address) and ring.entry_at(address).title.owner == source
-        if reason is not DenyReason.TAKEN or not is_holder:
+        if denial.reason is not DenyReason.TAKEN or not is_holder:
             return
         sentence = f"{IPv4Address(address)} is in use at {source}; claim another address or release it there"
         self._outputs += self._waiting.refuse_claims(address, sentence)

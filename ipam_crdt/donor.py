@@ -2,11 +2,12 @@
 
 Theory of operation
 -------------------
-One request is out at a time. A donor that does not answer within `ANSWER_S` is silent: it is asked again only when
-all others have been tried in this round. One that denies rests for `DENIED_REST_S`, twice as long after each further
-denial up to `DENIED_REST_MAX_S`, because space may come free at any time and a waiting request must find it. Among
-candidates the choice is random, weighted by the free addresses that each last told of, or by what it owns if it never
-told.
+One request is out at a time, and its number tells its answer from one to an earlier request: else each answer that
+comes late would let us ask once more, and such dialogues would never end. A donor that does not answer within
+`ANSWER_S` is silent: it is asked again only when all others have been tried in this round. One that denies rests for
+`DENIED_REST_S`, twice as long after each further denial up to `DENIED_REST_MAX_S`, because space may come free at any
+time and a waiting request must find it. Among candidates the choice is random, weighted by the free addresses that
+each last told of, or by what it owns if it never told.
 """
 
 from collections.abc import Iterable
@@ -43,6 +44,8 @@ class DonorSearch:
         self._silent: set[Owner] = set()
         self._asked: Owner | None = None
         self._answer_by = 0.0
+        self.request_number = rng.getrandbits(40)
+        """The number of the latest request."""
 
     def set_reachable(self, owners: Iterable[Owner]) -> None:
         """Exactly these can be asked. A request to one who went away is given up at once; newcomers start afresh."""
@@ -69,6 +72,12 @@ class DonorSearch:
         self._free[owner] = free
         if free:
             self._denials.pop(owner, None)
+
+    def is_awaited(self, number: int) -> bool:
+        """Whether an answer with this number is the first to the latest request: one answer lets us ask once more."""
+        is_awaited = number == self.request_number
+        self.request_number += is_awaited
+        return is_awaited
 
     def note_answer(self, owner: Owner) -> None:
         """The peer answered: whoever waits may ask on."""
@@ -107,6 +116,7 @@ class DonorSearch:
         weights = [max(1, self._weight(owner, ring)) for owner in fresh]
         self._asked = self._rng.choices(fresh, weights)[0]
         self._answer_by = now + ANSWER_S
+        self.request_number += 1
         return self._asked
 
     def wake_at(self, ring: Ring) -> float | None:

@@ -183,6 +183,11 @@ class Ring:
         assert self.universe.holds(address), address
         return self.entries[_index_at(self.entries, address)]
 
+    def holds(self, entry: Entry) -> bool:
+        """Whether all of the entry's block has exactly its title: neither older nor newer."""
+        mine = self.entry_at(entry.block.start)
+        return mine.title == entry.title and mine.block.covers(entry.block)
+
     def known(self) -> tuple[Entry, ...]:
         """The entries of which something is known, in order: all there is to tell others."""
         return tuple(entry for entry in self.entries if entry.title.version > 0)

@@ -33,11 +33,14 @@ PAYLOAD_BYTES_MAX = 2**20
 """One gossip frame."""
 OWNER_LENGTH_MAX = 32
 """A PeerName has 16 characters."""
+REQUEST_NUMBERS = 2**48
+"""A peer begins anywhere among them, so that the answers to an earlier life of it fit no request of this one."""
 
 _Address = Annotated[int, msgspec.Meta(ge=0, lt=2**ADDRESS_BITS)]
 _Length = Annotated[int, msgspec.Meta(ge=0, le=ADDRESS_BITS)]
 _Index = Annotated[int, msgspec.Meta(ge=0, lt=OWNERS_MAX)]
 _Version = Annotated[int, msgspec.Meta(ge=1, le=VERSION_MAX)]
+_Number = Annotated[int, msgspec.Meta(ge=0, lt=REQUEST_NUMBERS)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**ADDRESS_BITS)]
 
 
@@ -74,6 +77,8 @@ class Request:
     """All that the asker knows itself to own, so that a lost grant is repeated instead of followed by another."""
     address: int | None
     """The very address it needs; None if any will do."""
+    number: int = 0
+    """Comes back in the answer, so that one to an earlier request is not taken for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class Grant:
     """The entries make you the owner of something."""
 
     knowledge: Knowledge
+    number: int = 0
+    """As in the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,8 @@ class Deny:
     knowledge: Knowledge
     reason: DenyReason
     address: int | None
+    """As in the request."""
+    number: int = 0
     """As in the request."""
 
 
@@ -116,16 +125,19 @@ class _WireRing(msgspec.Struct, array_like=True):
 class _WireRequest(msgspec.Struct, array_like=True, tag="request"):
     ring: _WireRing
     address: _Address | None
+    number: _Number = 0
 
 
 class _WireGrant(msgspec.Struct, array_like=True, tag="grant"):
     ring: _WireRing
+    number: _Number = 0
 
 
 class _WireDeny(msgspec.Struct, array_like=True, tag="deny"):
     ring: _WireRing
     reason: DenyReason
     address: _Address | None
+    number: _Number = 0
 
 
 _WireMessage = _WireRequest | _WireGrant | _WireDeny
@@ -154,12 +166,12 @@ def encode_message(message: Message) -> bytes:
     """The payload of a message to one peer."""
     wire: _WireMessage
     match message:
-        case Request(knowledge, address):
-            wire = _WireRequest(_to_wire(knowledge), address)
-        case Grant(knowledge):
-            wire = _WireGrant(_to_wire(knowledge))
-        case Deny(knowledge, reason, address):
-            wire = _WireDeny(_to_wire(knowledge), reason, address)
+        case Request(knowledge, address, number):
+            wire = _WireRequest(_to_wire(knowledge), address, number)
+        case Grant(knowledge, number):
+            wire = _WireGrant(_to_wire(knowledge), number)
+        case Deny(knowledge, reason, address, number):
+            wire = _WireDeny(_to_wire(knowledge), reason, address, number)
         case _:
             assert_never(message)
     return bytes([FORMAT]) + _encoder.encode(wire)
@@ -174,12 +186,12 @@ def decode_message(payload: bytes) -> Message:
         raise RemoteViolation(f"a ring message that cannot be read: {error}") from error
     knowledge = _from_wire(wire.ring)
     match wire:
-        case _WireRequest(_, address):
-            return Request(knowledge, address)
-        case _WireGrant(_):
-            return Grant(knowledge)
-        case _WireDeny(_, reason, address):
-            return Deny(knowledge, reason, address)
+        case _WireRequest(_, address, number):
+            return Request(knowledge, address, number)
+        case _WireGrant(_, number):
+            return Grant(knowledge, number)
+        case _WireDeny(_, reason, address, number):
+            return Deny(knowledge, reason, address, number)
         case _:
             assert_never(wire)
 

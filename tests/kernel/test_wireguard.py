@@ -1,164 +1,129 @@
-"""The kernel's own WireGuard, where there is one: every field said and read back, messages split and joined."""
+"""The kernel's WireGuard through generic netlink: what is set is read, also when it spans many messages."""
 
 import asyncio
-import os
-import secrets
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from ipaddress import ip_address, ip_network
+from functools import cache
+from ipaddress import IPv6Address, ip_network
 
 import pytest
 
+from tests.kernel.tunnel_lab import PRESHARED, Host, Wire, missing
+from tests.unit.weavemesh.overlay.overlay_sample import endpoint, public_key
 from weavemesh.kernel.device import DeviceError
 from weavemesh.kernel.netlink import Netlink
-from weavemesh.kernel.netns import call_in
 from weavemesh.kernel.wireguard import ALLOWED_IPS_PER_MESSAGE, KernelWireGuard
 from weavemesh.overlay.diff import NO_PRESHARED_KEY, SetPeer
-from weavemesh.overlay.state import DISCARD_KEY, Endpoint, PresharedKey, PrivateKey, PublicKey
+from weavemesh.overlay.state import DISCARD_KEY, Endpoint, IPNetwork
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-]
+pytestmark = pytest.mark.root
 
-Story = Callable[[KernelWireGuard], Awaitable[None]]
-Tell = Callable[[Story], None]
-
-KEY = PrivateKey(b"\x08" * 31 + b"\x48")
-ONE, TWO = PublicKey(b"\x01" * 32), PublicKey(b"\x02" * 32)
-SECRET = PresharedKey(b"\x05" * 32)
+lacks = cache(missing)
 
 
 @pytest.fixture
-def tell() -> Iterator[Tell]:
-    """Runs a story about the device wmk0 of a fresh network namespace."""
-    name = f"wmk{secrets.token_hex(3)}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY)
-
-    def run(story: Story) -> None:
-        async def opened() -> None:
-            netlink = await Netlink.open()
-            device = KernelWireGuard("wmk0", netlink)
-            try:
-                await story(device)
-            finally:
-                await device.close()
-                await netlink.close()
-
-        call_in(descriptor, lambda: asyncio.run(opened()))
-
-    try:
-        probe = ["ip", "-n", name, "link", "add", "probe", "type", "wireguard"]
-        if subprocess.run(probe, check=False, capture_output=True).returncode != 0:
-            pytest.skip("this kernel has no WireGuard")
-        yield run
-    finally:
-        os.close(descriptor)
-        subprocess.run(["ip", "netns", "del", name], check=True)
+def host() -> Iterator[Host]:
+    if reason := lacks("kernel"):
+        pytest.skip(reason)
+    with Wire(1, "kernel") as wire:
+        yield wire.hosts[0]
 
 
-def change(key: PublicKey, *networks: str, exists: bool = False, secret: PresharedKey | None = None) -> SetPeer:
-    allowed_ips = tuple(ip_network(network) for network in networks)
-    return SetPeer(key, exists=exists, preshared_key=secret, endpoint=None, allowed_ips=allowed_ips)
+def play(host: Host, game: Callable[[KernelWireGuard], Awaitable[None]]) -> None:
+    async def main() -> None:
+        netlink = await Netlink.open()
+        device = KernelWireGuard(host.interface, netlink)
+        try:
+            await device.create()
+            await game(device)
+        finally:
+            await device.close()
+            await netlink.close()
+
+    host.call(main)
 
 
-async def allowed_ips(device: KernelWireGuard) -> dict[PublicKey, set[str]]:
-    return {peer.public_key: {str(n) for n in peer.allowed_ips} for peer in (await device.read()).peers}
+def networks(count: int) -> tuple[IPNetwork, ...]:
+    return tuple(ip_network(f"10.{40 + number // 256}.{number % 256}.0/24") for number in range(count))
 
 
-def test_a_new_device_is_empty_and_keeps_what_it_is_told(tell: Tell) -> None:
-    async def story(device: KernelWireGuard) -> None:
-        await device.create()
-        assert (await device.read()).private_key is None
-        await device.configure(private_key=KEY, listen_port=6783)
-        await device.configure(private_key=None, listen_port=None)
+def change(number: int, allowed_ips: tuple[IPNetwork, ...] = (), *, exists: bool = False) -> SetPeer:
+    return SetPeer(public_key(number), exists, None, None, allowed_ips)
+
+
+def test_a_peers_allowed_ips_may_span_messages_of_requests_and_dumps(host: Host) -> None:
+    many = networks(2 * ALLOWED_IPS_PER_MESSAGE + 1)
+
+    async def game(device: KernelWireGuard) -> None:
+        await device.configure(private_key=host.private_key, listen_port=6783)
+        for number in (1, 2, 3):
+            await device.set_peer(change(number))
+        await device.set_peer(change(2, many, exists=True))
         state = await device.read()
-        assert (state.private_key, state.listen_port, state.peers) == (KEY, 6783, ())
+        assert (state.private_key, state.listen_port) == (host.private_key, 6783)
+        assert {peer.public_key: len(peer.allowed_ips) for peer in state.peers} == {
+            public_key(1): 0,
+            public_key(2): len(many),
+            public_key(3): 0,
+        }
+        await device.discard_allowed_ips(many[1:])
+        state = await device.read()
+        assert [peer.allowed_ips for peer in state.peers if peer.allowed_ips] == [many[:1]]
+        assert DISCARD_KEY not in {peer.public_key for peer in state.peers}
 
-    tell(story)
-
-
-@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
-def test_every_field_of_a_peer_comes_back(tell: Tell, address: str) -> None:
-    async def story(device: KernelWireGuard) -> None:
-        await device.create()
-        endpoint = Endpoint(ip_address(address), 65535)
-        networks = (ip_network("10.33.0.0/16"), ip_network("fd57:1::/112"), ip_network("0.0.0.0/0"))
-        await device.set_peer(SetPeer(ONE, exists=False, preshared_key=SECRET, endpoint=endpoint, allowed_ips=networks))
-        (peer,) = (await device.read()).peers
-        assert (peer.public_key, peer.preshared_key, peer.endpoint) == (ONE, SECRET, endpoint)
-        assert set(peer.allowed_ips) == set(networks)
-        assert (peer.last_handshake, peer.rx_bytes, peer.tx_bytes) == (None, 0, 0)
-        await device.set_peer(change(ONE, exists=True, secret=NO_PRESHARED_KEY))
-        (peer,) = (await device.read()).peers
-        assert (peer.preshared_key, peer.endpoint) == (None, endpoint)
-        assert set(peer.allowed_ips) == set(networks)
-
-    tell(story)
+    play(host, game)
 
 
-def test_a_range_moves_in_one_step_and_can_be_taken_away(tell: Tell) -> None:
-    async def story(device: KernelWireGuard) -> None:
-        await device.create()
-        await device.set_peer(change(ONE, "10.33.0.0/16", "10.34.0.0/16", "fd57:1::/112"))
-        await device.set_peer(change(TWO, "10.33.0.0/16"))
-        assert await allowed_ips(device) == {ONE: {"10.34.0.0/16", "fd57:1::/112"}, TWO: {"10.33.0.0/16"}}
-        await device.discard_allowed_ips((ip_network("fd57:1::/112"),))
-        held = await allowed_ips(device)
-        assert held == {ONE: {"10.34.0.0/16"}, TWO: {"10.33.0.0/16"}}
-        assert DISCARD_KEY not in held
-        await device.remove_peer(TWO)
-        await device.remove_peer(TWO)
-        assert await allowed_ips(device) == {ONE: {"10.34.0.0/16"}}
+def test_an_allowed_ip_has_one_peer_at_a_time(host: Host) -> None:
+    async def game(device: KernelWireGuard) -> None:
+        await device.set_peer(change(1, networks(2)))
+        await device.set_peer(change(2, networks(1)))
+        found = {peer.public_key: peer.allowed_ips for peer in (await device.read()).peers}
+        assert found == {public_key(1): networks(2)[1:], public_key(2): networks(1)}
 
-    tell(story)
+    play(host, game)
 
 
-def test_a_peer_that_has_gone_is_not_made_again_by_a_change(tell: Tell) -> None:
-    async def story(device: KernelWireGuard) -> None:
-        await device.create()
-        await device.set_peer(change(ONE, "10.33.0.0/16", exists=True))
+def test_a_peer_that_has_gone_is_not_made_again_by_a_change(host: Host) -> None:
+    async def game(device: KernelWireGuard) -> None:
+        await device.set_peer(change(1, networks(1), exists=True))
+        await device.remove_peer(public_key(1))
         assert (await device.read()).peers == ()
 
-    tell(story)
+    play(host, game)
 
 
-def test_more_ranges_than_a_message_holds_are_split_and_joined(tell: Tell) -> None:
-    networks = tuple(str(ip_network(f"fd57:1::{number:x}")) for number in range(2 * ALLOWED_IPS_PER_MESSAGE + 1))
+def test_secrets_and_endpoints_are_set_kept_and_cleared(host: Host) -> None:
+    endpoint6 = Endpoint(IPv6Address("2001:db8::1"), 6783)
 
-    async def story(device: KernelWireGuard) -> None:
-        await device.create()
-        await device.set_peer(change(ONE, *networks))
-        await device.set_peer(change(TWO, "10.33.0.0/16"))
-        assert await allowed_ips(device) == {ONE: set(networks), TWO: {"10.33.0.0/16"}}
+    async def game(device: KernelWireGuard) -> None:
+        await device.set_peer(SetPeer(public_key(1), False, PRESHARED, endpoint(1), ()))
+        await device.set_peer(SetPeer(public_key(2), False, None, endpoint6, ()))
+        await device.set_peer(change(1, networks(1), exists=True))
+        first, second = sorted((await device.read()).peers, key=lambda peer: peer.public_key)
+        assert (first.preshared_key, first.endpoint, first.allowed_ips) == (PRESHARED, endpoint(1), networks(1))
+        assert (second.preshared_key, second.endpoint, second.last_handshake) == (None, endpoint6, None)
+        await device.set_peer(SetPeer(public_key(1), True, NO_PRESHARED_KEY, None, ()))
+        assert all(peer.preshared_key is None for peer in (await device.read()).peers)
 
-    tell(story)
-
-
-def test_requests_at_the_same_time_do_not_disturb_each_other(tell: Tell) -> None:
-    keys = [PublicKey(bytes([number + 1]) * 32) for number in range(50)]
-
-    async def story(device: KernelWireGuard) -> None:
-        await device.create()
-        async with asyncio.TaskGroup() as group:
-            for number, key in enumerate(keys):
-                group.create_task(device.set_peer(change(key, f"10.33.{number}.0/24")))
-                group.create_task(device.read())
-        assert await allowed_ips(device) == {key: {f"10.33.{number}.0/24"} for number, key in enumerate(keys)}
-
-    tell(story)
+    play(host, game)
 
 
-def test_what_is_refused_is_a_device_error(tell: Tell) -> None:
-    async def story(device: KernelWireGuard) -> None:
-        with pytest.raises(DeviceError):
+def test_requests_at_once_get_each_its_own_answer(host: Host) -> None:
+    async def game(device: KernelWireGuard) -> None:
+        await asyncio.gather(
+            *(device.set_peer(change(number)) for number in range(1, 200)), device.read(), device.read()
+        )
+        assert len((await device.read()).peers) == 199
+
+    play(host, game)
+
+
+def test_what_the_kernel_refuses_is_said_in_its_words(host: Host) -> None:
+    async def game(device: KernelWireGuard) -> None:
+        host.run("ip", "link", "del", host.interface)
+        with pytest.raises(DeviceError, match="No such device"):
             await device.read()
-        with pytest.raises(DeviceError):
-            await device.configure(private_key=KEY, listen_port=None)
-        await device.create()
-        with pytest.raises(DeviceError, match="exists"):
-            await device.create()
-        assert (await device.read()).peers == (), "it is as good as before"
+        with pytest.raises(DeviceError, match="No such device"):
+            await device.set_peer(change(1))
 
-    tell(story)
+    play(host, game)

@@ -51,6 +51,8 @@ UNREACHABLE_METRIC: Final = 4278198272
 """The last of all: any other route to the same destination is preferred (as Kubernetes' CNIs use it)."""
 
 _TUNNEL_KINDS: Final = ("wireguard", "tun")
+_PORT_RELEASE_S: Final = 1.0
+"""wireguard-go closes its ports last, some milliseconds after its device has gone."""
 _NO_IPV6: Final = "this kernel has no IPv6, so pods here have IPv4 only: boot it without ipv6.disable=1"
 
 
@@ -202,8 +204,8 @@ class Kernel:
     async def _perform_on_device(self, action: ConfigureDevice | SetPeer | DiscardAllowedIps | RemovePeer) -> None:
         match action:
             case ConfigureDevice(private_key=private_key, listen_port=listen_port):
-                if listen_port is not None and host.udp_port_is_taken(listen_port):
-                    raise DeviceError(f"UDP port {listen_port} is taken by another program")
+                if listen_port is not None:
+                    await _wait_for_port(listen_port)
                 await self._device.configure(private_key=private_key, listen_port=listen_port)
             case SetPeer():
                 await self._device.set_peer(action)
@@ -266,6 +268,15 @@ class Kernel:
                 protocol=PROTOCOL,
             )
         )
+
+
+async def _wait_for_port(port: int) -> None:
+    """Return when the UDP port is free; DeviceError if it does not become so while a predecessor may be ending."""
+    deadline = time.monotonic() + _PORT_RELEASE_S
+    while host.udp_port_is_taken(port):
+        if time.monotonic() > deadline:
+            raise DeviceError(f"UDP port {port} is taken by another program")
+        await asyncio.sleep(0.02)
 
 
 async def _choose(interface: str, datapath: Datapath, netlink: Netlink) -> Device:

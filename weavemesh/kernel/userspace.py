@@ -144,7 +144,7 @@ class Userspace:
             async with asyncio.timeout(_END_TIMEOUT_S):
                 # Nothing tells of the end of a process that is not our child. Its listening socket is listed until
                 # it ends, even when the file is gone; and in ending it removes the file, also one that is not its own.
-                while await asyncio.to_thread(self._is_listed_here):
+                while await asyncio.to_thread(self._is_listed_here):  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             raise DeviceError(f"the {PROGRAM} of {self._interface} does not end") from None

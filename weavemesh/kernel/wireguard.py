@@ -55,6 +55,7 @@ class KernelWireGuard:
         self._interface = interface
         self._netlink = netlink
         self._socket: AsyncWireGuard | None = None
+        self._opening = asyncio.Lock()
         self._dumping = asyncio.Lock()
 
     async def create(self) -> None:
@@ -137,15 +138,16 @@ class KernelWireGuard:
             raise DeviceError(_reason(error)) from error
 
     async def _open(self) -> AsyncWireGuard:
-        if self._socket is None:
-            opened = AsyncWireGuard(ext_ack=True)
-            try:
-                await opened.setup_endpoint()
-            except NetlinkError:
-                opened.close()
-                raise
-            self._socket = opened
-        return self._socket
+        async with self._opening:
+            if self._socket is None:
+                opened = AsyncWireGuard(ext_ack=True)
+                try:
+                    await opened.setup_endpoint()
+                except NetlinkError:
+                    opened.close()
+                    raise
+                self._socket = opened
+            return self._socket
 
 
 def _reason(error: NetlinkError) -> str:

@@ -153,3 +153,16 @@ def test_the_excuse_of_a_claim_names_the_owner_of_its_address() -> None:
     assert "belongs to anne, which is unreachable" in search().excuse_claim(RING, address)
     assert "belongs to anne, which has not answered" in search(ANNE).excuse_claim(RING, address)
     assert "nobody is known to own" in search().excuse_claim(Ring.unknown(bytes(16), UNIVERSE), address)
+
+
+def test_one_answer_to_the_latest_request_lets_us_ask_once_more() -> None:
+    search = DonorSearch(SELF, Random(1))
+    search.set_reachable([ANNE])
+    search.next_donor(RING, 0.0)
+    first = search.request_number
+    search.next_donor(RING, ANSWER_S)
+    second = search.request_number
+    assert first != second
+    assert not search.is_awaited(first), "it is late"
+    assert search.is_awaited(second)
+    assert not search.is_awaited(second), "it came twice"

@@ -128,6 +128,18 @@ def test_a_conflict_names_both_titles() -> None:
     assert merged.ring.blocks_of(B) == (Block(START, 32),)
 
 
+def test_a_ring_holds_an_entry_that_is_its_own_word_on_all_of_the_block() -> None:
+    lower, upper = UNIVERSE.halves()
+    founded = Ring.founded(RING_ID, UNIVERSE, A)
+    split = founded.grant(upper, giver=A, taker=B).ring
+    first = founded.entries[0].title
+    assert founded.holds(Entry(UNIVERSE, first))
+    assert founded.holds(Entry(upper, first))
+    assert split.holds(Entry(lower, first))
+    assert not split.holds(Entry(UNIVERSE, first)), "in part it is older"
+    assert not founded.holds(split.entry_at(upper.start)), "it is newer"
+
+
 def test_limits_hold_for_entries_and_names() -> None:
     universe = Block(0, 8)
     every_other = [Entry(Block(2 * at, 32), Title(1, A, B)) for at in range(ENTRIES_MAX)]

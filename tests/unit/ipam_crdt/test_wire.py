@@ -52,7 +52,7 @@ def test_a_hand_made_payload_means_what_the_format_says() -> None:
 def test_elements_that_a_later_release_appends_are_ignored() -> None:
     later = [RING_ID, START, UNIVERSE.length, ["anne", ""], [[0, 24, 0, 1, 1, "news"]], 3, "more"]
     assert decode_knowledge(packed(later)) == knowledge_of(RING, RING.known(), free=3)
-    assert decode_message(packed(["grant", later, "more"])) == Grant(knowledge_of(RING, RING.known(), free=3))
+    assert decode_message(packed(["grant", later, 0, "more"])) == Grant(knowledge_of(RING, RING.known(), free=3))
 
 
 @pytest.mark.parametrize(

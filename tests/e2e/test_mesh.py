@@ -23,6 +23,13 @@ def bring_up(one: Machine, other: Machine) -> tuple[Pod, Pod]:
     return one.add_pod("pod1"), other.add_pod("pod1")
 
 
+def kill_agent(machine: Machine) -> None:
+    """kill -9; returns when nothing of the process is left, its sockets included."""
+    pid = str(machine.status()["agent"]["pid"])
+    machine.run("kill", "-9", pid)
+    wait_until(lambda: machine.run("kill", "-0", pid, check=False).returncode != 0, seconds=5, what="the agent's end")
+
+
 def lost_pings(source: Pod, address: str, *, during: Callable[[], None]) -> tuple[int, int]:
     """Sent and lost, at 100 a second, while `during()` runs."""
     ping = source.start("ping", "-n", "-q", "-i", "0.01", "-W", "2", address, stdout=-1)
@@ -67,9 +74,7 @@ def test_a_restart_of_the_agent_loses_no_packet(pair: tuple[Machine, Machine], h
         if how == "stop":
             other.weavemesh("stop")
         else:
-            pid = other.status()["agent"]["pid"]
-            other.run("kill", "-9", str(pid))
-            wait_until(lambda: not other.processes("weavemesh up"), seconds=5, what="the agent's end")
+            kill_agent(other)
         assert other.weavemesh("status", check=False).returncode == 3
         other.weavemesh("up")
 
@@ -84,9 +89,7 @@ def test_addresses_survive_a_restart_and_are_not_given_twice(pair: tuple[Machine
     one, other = pair
     _, theirs = bring_up(one, other)
     name_before = other.status()["agent"]["name"]
-    pid = other.status()["agent"]["pid"]
-    other.run("kill", "-9", str(pid))
-    wait_until(lambda: not other.processes("weavemesh up"), seconds=5, what="the agent's end")
+    kill_agent(other)
     other.weavemesh("up")
     assert other.status()["agent"]["name"] == name_before
     addresses = {str(other.add_pod(f"more{i}").ipv4) for i in range(5)}
@@ -144,8 +147,7 @@ def test_down_leaves_nothing_but_keeps_who_we_are(pair: tuple[Machine, Machine])
 def test_reset_leaves_nothing_also_without_agent_and_state(pair: tuple[Machine, Machine]) -> None:
     one, other = pair
     bring_up(one, other)
-    pid = other.status()["agent"]["pid"]
-    other.run("kill", "-9", str(pid))
+    kill_agent(other)
     other.run("sh", "-c", "rm -rf /var/lib/weavemesh /run/weavemesh")
     other.weavemesh("reset")
     assert leftovers(other) == []

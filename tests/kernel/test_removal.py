@@ -28,13 +28,9 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Host, ...]]:
 
 def picture(host: Host) -> str:
     """All that a host has: links, addresses, routes of all tables; without what IPv6 still brings up by itself."""
-    commands = (
-        ("-br", "link"),
-        ("-br", "address"),
-        ("route", "show", "table", "all"),
-        ("-6", "route", "show", "table", "all"),
-    )
-    return "".join(host.run("ip", *command).stdout for command in commands)
+    commands = "-br link", "-br address", "route show table all", "-6 route show table all"
+    lines = "".join(host.run("ip", *command.split()).stdout for command in commands).splitlines()
+    return "\n".join(line for line in lines if "fe80:" not in line)
 
 
 def remove(host: Host) -> list[str]:

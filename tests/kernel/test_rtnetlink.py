@@ -31,34 +31,20 @@ def test_thousands_of_routes_are_dumped_and_those_of_others_left_out(host: Host,
     program = "".join(f"route add 10.{60 + i // 256}.{i % 256}.0/24 dev eth0 proto 87\n" for i in range(3000))
     host.run("sh", "-c", f"ip -batch - <<'X'\n{program}X")
     host.run("ip", "-6", "route", "add", "unreachable", "2001:db8::/64", "metric", "7", "proto", "87", "table", "300")
-    host.run(
-        *[
-            "ip",
-            "-6",
-            "route",
-            "add",
-            "2001:db8:1::/64",
-            "proto",
-            "88",
-            "nexthop",
-            "dev",
-            "eth0",
-            "nexthop",
-            "via",
-            "fe80::9",
-            "dev",
-            "eth0",
-        ]
-    )
     ours = rtnetlink.dump_routes(opened, protocol=87)
     assert len(ours) == 3001
     assert {route.protocol for route in ours} == {87}
     far = next(route for route in ours if route.destination.version == 6)
     assert (str(far.destination), far.kind, far.metric, far.table) == ("2001:db8::/64", "unreachable", 7, 300)
-    everyones = rtnetlink.dump_routes(opened, protocol=None)
-    assert len(everyones) > 3001
-    several = next(route for route in everyones if route.protocol == 88)
-    assert several.index == next(route.index for route in ours if route.destination.version == 4)
+    assert len(rtnetlink.dump_routes(opened, protocol=None)) > 3001
+
+
+def test_a_route_of_several_ways_is_known_by_its_first(host: Host, opened: socket.socket) -> None:
+    ways = ("nexthop", "dev", "eth0", "nexthop", "via", "192.0.2.9")
+    if host.run("ip", "route", "add", "10.33.0.0/16", "proto", "88", *ways, check=False).returncode != 0:
+        pytest.skip("needs a kernel with multipath routes")
+    (route,) = rtnetlink.dump_routes(opened, protocol=88)
+    assert route.index == call_in(host.netns_fd, lambda: socket.if_nametoindex("eth0"))
 
 
 def test_a_link_is_deleted_once(host: Host, opened: socket.socket) -> None:

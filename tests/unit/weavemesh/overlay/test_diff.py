@@ -1,77 +1,34 @@
-"""Nothing is done without need; all is added before anything goes, and no packet can leave in clear meanwhile."""
+"""The difference is the smallest, in an order that loses and leaks nothing, and leads to what was wished."""
 
+import asyncio
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+from ipaddress import IPv4Network
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.unit.weavemesh.overlay.overlay_sample import endpoint, known, peer, public_key
+from weavemesh.kernel.fake import FakeKernel
 from weavemesh.overlay.diff import (
     HANDSHAKE_LIVE_S,
     NO_PRESHARED_KEY,
-    Action,
-    AddAddress,
     AddRoute,
-    BringUp,
-    ConfigureDevice,
     CreateDevice,
     DiscardAllowedIps,
-    RemoveAddress,
     RemovePeer,
     RemoveRoute,
-    ReplaceRoute,
-    SetMtu,
     SetPeer,
     absent,
     diff,
 )
-from weavemesh.overlay.state import (
-    DesiredState,
-    Endpoint,
-    IPNetwork,
-    ObservedPeer,
-    ObservedState,
-    PresharedKey,
-    PrivateKey,
-    PublicKey,
-    Route,
-    WireGuardPeer,
-)
+from weavemesh.overlay.plan import PlanInput, plan
+from weavemesh.overlay.state import DISCARD_KEY, DesiredState, Endpoint, ObservedPeer, ObservedState
 
-NOW = 1_700_000_000.0
-OUR_KEY, PAIR_KEY, OTHER_PAIR_KEY = PrivateKey(b"\x09" * 32), PresharedKey(b"\x77" * 32), PresharedKey(b"\x78" * 32)
-ALICE, BOB, CAROL = (PublicKey(bytes([number]) * 32) for number in (1, 2, 3))
-WISHED, LEARNED = Endpoint(IPv4Address("192.0.2.1"), 6783), Endpoint(IPv4Address("198.51.100.9"), 40000)
-A, A6 = IPv4Network("10.33.0.0/16"), IPv6Network("fd00::a21:0/112")
-B, C = IPv4Network("10.34.0.0/16"), IPv4Network("10.35.0.0/16")
-UNIVERSE = IPv4Network("10.32.0.0/12")
-ADDRESS, OTHER_ADDRESS = IPv4Interface("10.32.0.1/32"), IPv4Interface("10.32.0.2/32")
+NOW = 1_000_000.0
 
 
-def wish(public_key: PublicKey, *allowed_ips: IPNetwork) -> WireGuardPeer:
-    return WireGuardPeer(public_key, PAIR_KEY, WISHED, allowed_ips)
-
-
-def into_device(*networks: IPNetwork) -> tuple[Route, ...]:
-    return tuple(Route(network, "device", ADDRESS.ip if network.version == 4 else None) for network in networks)
-
-
-BLOCKED = Route(UNIVERSE, "unreachable", None)
-DESIRED = DesiredState(
-    interface="weavemesh",
-    mtu=1420,
-    private_key=OUR_KEY,
-    listen_port=6783,
-    addresses=(ADDRESS,),
-    peers=(wish(ALICE, A, A6), wish(BOB, B)),
-    routes=(*into_device(A, A6, B), BLOCKED),
-)
-
-
-def seen(peer: WireGuardPeer) -> ObservedPeer:
-    return ObservedPeer(peer.public_key, peer.preshared_key, peer.endpoint, peer.allowed_ips, None, 0, 0)
-
-
-def as_wished(desired: DesiredState) -> ObservedState:
+def reached(desired: DesiredState) -> ObservedState:
+    """What is observed when everything is as wished."""
     return ObservedState(
         interface=desired.interface,
         up=True,
@@ -79,183 +36,127 @@ def as_wished(desired: DesiredState) -> ObservedState:
         private_key=desired.private_key,
         listen_port=desired.listen_port,
         addresses=desired.addresses,
-        peers=tuple(map(seen, desired.peers)),
+        peers=tuple(
+            ObservedPeer(p.public_key, p.preshared_key, p.endpoint, p.allowed_ips, None, 0, 0) for p in desired.peers
+        ),
         routes=desired.routes,
     )
 
 
-OBSERVED = as_wished(DESIRED)
+def with_peer(state: ObservedState, **changes: object) -> ObservedState:
+    return replace(state, peers=(replace(state.peers[0], **changes),))  # type: ignore[arg-type]  # fields by name
 
 
-def with_alice(*, endpoint: Endpoint | None = WISHED, handshake: float | None = None) -> ObservedState:
-    alice, bob = OBSERVED.peers
-    return replace(OBSERVED, peers=(replace(alice, endpoint=endpoint, last_handshake=handshake), bob))
+ONE_PEER = plan(known({2: "10.33.0.0/24"}, peer(2)))
 
 
-def set_peer(
-    public_key: PublicKey,
-    *allowed_ips: IPNetwork,
-    exists: bool = True,
-    preshared_key: PresharedKey | None = None,
-    endpoint: Endpoint | None = None,
-) -> SetPeer:
-    return SetPeer(public_key, exists=exists, preshared_key=preshared_key, endpoint=endpoint, allowed_ips=allowed_ips)
+def test_what_is_reached_needs_nothing() -> None:
+    assert diff(ONE_PEER, reached(ONE_PEER), now=NOW) == ()
 
 
-def changes(desired: DesiredState, observed: ObservedState) -> tuple[Action, ...]:
-    return diff(desired, observed, now=NOW)
+def test_the_fence_stands_before_there_is_a_device() -> None:
+    kinds = [
+        action.route.kind if isinstance(action, AddRoute) else type(action).__name__
+        for action in diff(ONE_PEER, absent("wm0", ()), now=NOW)
+    ]
+    assert kinds[:3] == ["unreachable", "unreachable", "CreateDevice"]
+    assert kinds[-3:] == ["SetPeer", "device", "device"]
 
 
-def test_nothing_is_done_where_all_is_as_it_should_be() -> None:
-    assert changes(DESIRED, OBSERVED) == ()
+def test_the_fence_goes_last() -> None:
+    without = replace(ONE_PEER, peers=(), routes=())
+    removed = [action for action in diff(without, reached(ONE_PEER), now=NOW) if isinstance(action, RemoveRoute)]
+    assert [action.route.kind for action in removed] == ["device", "device", "unreachable", "unreachable"]
 
 
-def test_the_order_in_which_the_kernel_lists_things_counts_for_nothing() -> None:
-    alice, bob = OBSERVED.peers
-    alice = replace(alice, allowed_ips=alice.allowed_ips[::-1])
-    assert changes(DESIRED, replace(OBSERVED, peers=(bob, alice), routes=OBSERVED.routes[::-1])) == ()
+def test_what_outlives_the_device_is_not_added_again() -> None:
+    actions = diff(ONE_PEER, absent("wm0", ONE_PEER.routes[-2:]), now=NOW)
+    assert isinstance(actions[0], CreateDevice)
 
 
-def test_from_nothing_packets_are_blocked_first_and_let_into_the_device_last() -> None:
-    assert changes(DESIRED, absent("weavemesh", ())) == (
-        AddRoute(BLOCKED),
-        CreateDevice("weavemesh"),
-        ConfigureDevice(OUR_KEY, 6783),
-        SetMtu(1420),
-        AddAddress(ADDRESS),
-        BringUp(),
-        set_peer(ALICE, A, A6, exists=False, preshared_key=PAIR_KEY, endpoint=WISHED),
-        set_peer(BOB, B, exists=False, preshared_key=PAIR_KEY, endpoint=WISHED),
-        *map(AddRoute, into_device(A, A6, B)),
+def test_an_endpoint_is_kept_as_long_as_the_tunnel_lives() -> None:
+    elsewhere = with_peer(reached(ONE_PEER), endpoint=endpoint(9))
+    change = (SetPeer(public_key(2), True, None, endpoint(2), ()),)
+    for age, expected in (
+        (0.0, ()),
+        (HANDSHAKE_LIVE_S - 1, ()),
+        (HANDSHAKE_LIVE_S, change),
+        (-HANDSHAKE_LIVE_S, change),  # the clock was set back: it proves nothing
+    ):
+        assert diff(ONE_PEER, with_peer(elsewhere, last_handshake=NOW - age), now=NOW) == expected
+    assert diff(ONE_PEER, elsewhere, now=NOW) == change
+
+
+def test_no_wish_for_an_endpoint_leaves_it() -> None:
+    wish = plan(known({2: "10.33.0.0/24"}, replace(peer(2), endpoints=())))
+    assert diff(wish, reached(ONE_PEER), now=NOW) == ()
+
+
+def test_a_preshared_key_is_set_changed_and_cleared() -> None:
+    assert diff(ONE_PEER, with_peer(reached(ONE_PEER), preshared_key=None), now=NOW) == (
+        SetPeer(public_key(2), True, peer(2).preshared_key, None, ()),
+    )
+    wish = plan(known({2: "10.33.0.0/24"}, replace(peer(2), preshared_key=None)))
+    assert diff(wish, reached(ONE_PEER), now=NOW) == (SetPeer(public_key(2), True, NO_PRESHARED_KEY, None, ()),)
+
+
+def test_a_moved_range_is_taken_by_its_new_peer_only() -> None:
+    before = plan(known({2: "10.33.0.0/24 10.34.0.0/24"}, peer(2), peer(3)))
+    after = plan(known({2: "10.33.0.0/24", 3: "10.34.0.0/24"}, peer(2), peer(3)))
+    (change,) = diff(after, reached(before), now=NOW)
+    assert isinstance(change, SetPeer)
+    assert (change.public_key, [str(network) for network in change.allowed_ips]) == (
+        public_key(3),
+        ["10.34.0.0/24", "fd00:77::a22:0/120"],
     )
 
 
-def test_a_route_that_has_outlived_the_device_is_not_added_again() -> None:
-    actions = changes(DESIRED, absent("weavemesh", (BLOCKED,)))
-    assert actions[0] == CreateDevice("weavemesh")
-    assert AddRoute(BLOCKED) not in actions
-    assert not any(isinstance(action, RemoveRoute) for action in actions)
+def test_what_a_removed_peer_had_goes_with_it() -> None:
+    actions = diff(plan(known({})), reached(ONE_PEER), now=NOW)
+    assert RemovePeer(public_key(2)) in actions
+    assert not any(isinstance(action, DiscardAllowedIps) for action in actions)
 
 
-def test_everything_is_added_before_anything_is_taken_away() -> None:
-    blocked = Route(IPv4Network("10.64.0.0/12"), "unreachable", None)
-    desired = replace(
-        DESIRED,
-        addresses=(OTHER_ADDRESS,),
-        peers=(wish(ALICE, A), wish(CAROL, C)),
-        routes=(*into_device(A, C), blocked),
-    )
-    assert changes(desired, OBSERVED) == (
-        AddRoute(blocked),
-        AddAddress(OTHER_ADDRESS),
-        set_peer(CAROL, C, exists=False, preshared_key=PAIR_KEY, endpoint=WISHED),
-        *map(AddRoute, into_device(C)),
-        *map(RemoveRoute, into_device(A6, B)),
-        RemoveRoute(BLOCKED),
-        DiscardAllowedIps((A6,)),
-        RemovePeer(BOB),
-        RemoveAddress(ADDRESS),
-    )
+def test_a_discarding_peer_left_by_a_crash_is_removed() -> None:
+    state = reached(ONE_PEER)
+    left = replace(state, peers=(*state.peers, ObservedPeer(DISCARD_KEY, None, None, (), None, 0, 0)))
+    assert diff(ONE_PEER, left, now=NOW) == (RemovePeer(DISCARD_KEY),)
 
 
-def test_of_the_routes_that_go_the_unreachable_one_goes_last() -> None:
-    observed = replace(OBSERVED, routes=(BLOCKED, *into_device(A, A6, B)))
-    actions = changes(replace(DESIRED, routes=()), observed)
-    assert actions == (*map(RemoveRoute, into_device(A, A6, B)), RemoveRoute(BLOCKED))
+NETWORKS = [f"10.{number}.0.0/24" for number in range(33, 41)]
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["old peer first", "new peer first"])
-def test_an_allowed_ip_that_moves_is_set_on_its_new_peer_and_never_discarded(order: tuple[int, int]) -> None:
-    peers = (wish(ALICE, A), wish(BOB, B, A6))
-    desired = replace(DESIRED, peers=tuple(peers[index] for index in order))
-    assert changes(desired, OBSERVED) == (set_peer(BOB, A6),)
+@st.composite
+def wishes(draw: st.DrawFn) -> PlanInput:
+    """Any distribution of some ranges over some peers, wherever they are."""
+    numbers = draw(st.lists(st.integers(2, 6), unique=True, max_size=4))
+    owners = draw(st.lists(st.sampled_from(numbers or [2]), min_size=len(NETWORKS), max_size=len(NETWORKS)))
+    kept = draw(st.lists(st.booleans(), min_size=len(NETWORKS), max_size=len(NETWORKS)))
+    ranges: dict[int, str] = {}
+    for network, owner, keep in zip(NETWORKS, owners, kept, strict=True):
+        if keep:
+            ranges[owner] = f"{ranges.get(owner, '')} {network}".strip()
+    at: Endpoint | None = draw(st.sampled_from([None, endpoint(8), endpoint(9)]))
+    peers = tuple(peer(number, at=at) for number in numbers)
+    address = draw(st.sampled_from([None, "10.32.0.1", "10.32.0.2"]))
+    return known(ranges, *peers, address=address, mtu=draw(st.sampled_from([1280, 1420])))
 
 
-def test_an_allowed_ip_of_a_peer_that_goes_is_set_on_its_heir_before_the_peer_is_removed() -> None:
-    desired = replace(DESIRED, peers=(wish(ALICE, A, A6, B),))
-    assert changes(desired, OBSERVED) == (set_peer(ALICE, B), RemovePeer(BOB))
+@given(st.lists(wishes(), min_size=1, max_size=5))
+def test_every_way_through_wishes_ends_at_the_last_one(path: list[PlanInput]) -> None:
+    async def walk() -> tuple[str, str]:
+        straight, winding = (FakeKernel(interface="wm0", clock=lambda: NOW) for _ in range(2))
+        for wish in path:
+            await winding.apply(plan(wish))
+            assert (await winding.apply(plan(wish))).actions == ()
+        await straight.apply(plan(path[-1]))
+        return straight.render(), winding.render()
+
+    straight, winding = asyncio.run(walk())
+    assert straight == winding
 
 
-def test_allowed_ips_that_nobody_inherits_are_discarded_together_without_touching_the_others() -> None:
-    desired = replace(DESIRED, peers=(wish(ALICE, A), wish(BOB)))
-    assert changes(desired, OBSERVED) == (DiscardAllowedIps((A6, B)),)
-
-
-def test_an_allowed_ip_wished_for_two_peers_is_given_to_the_first_and_stays_there() -> None:
-    desired = replace(DESIRED, peers=(wish(ALICE, A, A6), wish(BOB, B, A)))
-    assert changes(desired, OBSERVED) == ()
-    fresh = [action for action in changes(desired, absent("weavemesh", ())) if isinstance(action, SetPeer)]
-    assert [action.allowed_ips for action in fresh] == [(A, A6), (B,)]
-
-
-@pytest.mark.parametrize("age", [0.0, HANDSHAKE_LIVE_S - 1, -1.0], ids=["now", "just alive", "clock set back a little"])
-def test_the_learned_endpoint_of_a_live_tunnel_is_kept(age: float) -> None:
-    assert changes(DESIRED, with_alice(endpoint=LEARNED, handshake=NOW - age)) == ()
-
-
-@pytest.mark.parametrize(
-    "handshake", [None, NOW - HANDSHAKE_LIVE_S, NOW - 86_400, NOW + 86_400], ids=["never", "just dead", "old", "future"]
-)
-def test_the_endpoint_of_a_dead_tunnel_becomes_the_wished_one(handshake: float | None) -> None:
-    assert changes(DESIRED, with_alice(endpoint=LEARNED, handshake=handshake)) == (set_peer(ALICE, endpoint=WISHED),)
-
-
-def test_a_peer_without_an_endpoint_gets_the_wished_one_whatever_its_handshake() -> None:
-    assert changes(DESIRED, with_alice(endpoint=None, handshake=NOW)) == (set_peer(ALICE, endpoint=WISHED),)
-
-
-def test_without_a_wish_whatever_endpoint_the_device_has_stays() -> None:
-    alice, bob = DESIRED.peers
-    desired = replace(DESIRED, peers=(replace(alice, endpoint=None), bob))
-    for endpoint in (None, LEARNED):
-        assert changes(desired, with_alice(endpoint=endpoint)) == ()
-
-
-def test_a_live_tunnel_gets_new_allowed_ips_without_its_endpoint_being_touched() -> None:
-    desired = replace(DESIRED, peers=(wish(ALICE, A, A6, C), wish(BOB, B)))
-    assert changes(desired, with_alice(endpoint=LEARNED, handshake=NOW)) == (set_peer(ALICE, C),)
-
-
-def test_a_preshared_key_is_set_exchanged_and_cleared_without_making_the_peer_anew() -> None:
-    alice, bob = DESIRED.peers
-    seen_alice, seen_bob = OBSERVED.peers
-    without = replace(OBSERVED, peers=(replace(seen_alice, preshared_key=None), seen_bob))
-    assert changes(DESIRED, without) == (set_peer(ALICE, preshared_key=PAIR_KEY),)
-    exchanged = replace(DESIRED, peers=(replace(alice, preshared_key=OTHER_PAIR_KEY), bob))
-    assert changes(exchanged, OBSERVED) == (set_peer(ALICE, preshared_key=OTHER_PAIR_KEY),)
-    cleared = replace(DESIRED, peers=(replace(alice, preshared_key=None), bob))
-    assert changes(cleared, OBSERVED) == (set_peer(ALICE, preshared_key=NO_PRESHARED_KEY),)
-    assert changes(cleared, without) == ()
-
-
-def test_only_what_differs_of_the_device_is_set() -> None:
-    assert changes(DESIRED, replace(OBSERVED, private_key=None)) == (ConfigureDevice(OUR_KEY, None),)
-    assert changes(DESIRED, replace(OBSERVED, listen_port=0)) == (ConfigureDevice(None, 6783),)
-    assert changes(DESIRED, replace(OBSERVED, mtu=1280)) == (SetMtu(1420),)
-    assert changes(DESIRED, replace(OBSERVED, up=False)) == (BringUp(),)
-
-
-def test_a_route_with_another_source_is_exchanged_in_one_step_after_the_new_address() -> None:
-    moved = Route(A, "device", OTHER_ADDRESS.ip)
-    others = into_device(A6, B)
-    desired = replace(DESIRED, addresses=(OTHER_ADDRESS,), routes=(moved, *others, BLOCKED))
-    assert changes(desired, OBSERVED) == (AddAddress(OTHER_ADDRESS), ReplaceRoute(moved), RemoveAddress(ADDRESS))
-
-
-def test_routes_of_one_destination_and_two_kinds_are_two_routes() -> None:
-    (through,) = into_device(UNIVERSE)
-    wider = replace(DESIRED, routes=(*DESIRED.routes, through))
-    assert changes(wider, OBSERVED) == (AddRoute(through),)
-    assert changes(DESIRED, as_wished(wider)) == (RemoveRoute(through),)
-
-
-def test_peers_are_set_up_before_packets_are_routed_to_them_and_removed_after() -> None:
-    desired = replace(DESIRED, peers=(wish(ALICE, A, A6), wish(CAROL, C)), routes=(*into_device(A, A6, C), BLOCKED))
-    kinds = [type(action) for action in changes(desired, OBSERVED)]
-    assert kinds == [SetPeer, AddRoute, RemoveRoute, RemovePeer]
-
-
-def test_what_is_absent_has_no_mtu_and_keeps_only_its_routes() -> None:
-    nothing = absent("weavemesh", (BLOCKED,))
-    assert (nothing.up, nothing.mtu, nothing.private_key, nothing.peers) == (False, 0, None, ())
-    assert nothing.routes == (BLOCKED,)
+def test_a_range_wished_for_two_peers_has_one() -> None:
+    twice = plan(known({2: "10.33.0.0/24", 3: "10.33.0.0/24"}, peer(2), peer(3)))
+    changes = [action for action in diff(twice, absent("wm0", ()), now=NOW) if isinstance(action, SetPeer)]
+    assert [IPv4Network("10.33.0.0/24") in change.allowed_ips for change in changes] == [True, False]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.tunnel_lab import Host, Wire, missing, ping_running
+from tests.kernel.tunnel_lab import Host, Pings, Wire, missing
 from weavemesh.error import UserError
 from weavemesh.kernel.applier import Kernel
 from weavemesh.kernel.removal import remove_everything
@@ -187,9 +187,8 @@ def test_a_restart_of_everything_but_the_data_path_loses_no_packet(pair: tuple[H
     two.join(one)
     assert one.pings("10.34.0.1")
     before = processes(one)
-    with ping_running(one, "10.34.0.1") as result:
-        for _ in range(20):
+    with Pings(one, "10.34.0.1") as pings:
+        while pings.running:
             one.join(two)
-        _, lost = result()
-    assert lost == 0
+        assert pings.lost() == 0
     assert processes(one) == before

@@ -9,8 +9,8 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal, Self, TypeVar
@@ -206,21 +206,26 @@ async def _nothing(_: Kernel) -> None:
     return
 
 
-@contextmanager
-def ping_running(host: Host, address: str) -> Iterator[Callable[[], tuple[int, int]]]:
-    """100 pings a second while the block runs; the function ends them and gives (sent, lost)."""
-    process = host.start("ping", "-n", "-q", "-i", "0.01", address)
+class Pings:
+    """200 pings at 100 a second, which end by themselves: one that is stopped counts the last on its way as lost."""
 
-    def result() -> tuple[int, int]:
-        process.send_signal(2)
-        output, _ = process.communicate(timeout=10)
-        words = next(line for line in output.splitlines() if "packets transmitted" in line).split()
-        sent, received = int(words[0]), int(words[3])
-        return sent, sent - received
+    def __init__(self, host: Host, address: str) -> None:
+        self._process = host.start("ping", "-n", "-q", "-i", "0.01", "-c", "200", "-W", "5", address)
 
-    try:
-        yield result
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def lost(self) -> int:
+        """How many had no answer; waits for the end."""
+        assert self._process.stdout is not None
+        summary = next(line for line in self._process.stdout if "packets transmitted" in line).split()
+        return int(summary[0]) - int(summary[3])

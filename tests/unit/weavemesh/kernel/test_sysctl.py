@@ -57,10 +57,11 @@ def test_without_the_advertisements_safe_ipv6_does_not_forward(tree: Path, monke
     settings = Settings(root=tree)
     settings.prepare_host()
     assert settings.read("net/ipv6/conf/all/forwarding") == "0"
-    assert settings.failures == [
+    (failure,) = settings.failures
+    assert failure == (
         "net.ipv6.conf.eth0.accept_ra is 1 and cannot be set to 2 (Read-only file system): "
         "run `sysctl -w net.ipv6.conf.eth0.accept_ra=2` on the host"
-    ]
+    )
 
 
 def test_what_is_right_needs_no_right_to_write(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,8 @@ def test_requests_say_what_is_to_change_and_no_more() -> None:
     assert encode_device(private_key=private, listen_port=None) == f"set=1\nprivate_key={'40' * 32}\n\n"
     assert encode_removal(KEY) == f"set=1\npublic_key={hexadecimal}\nremove=true\n\n"
     assert encode_peer(SetPeer(KEY, False, secret(2), endpoint(2), (ip_network("10.33.0.0/16"),))) == (
-        f"set=1\npublic_key={hexadecimal}\npreshared_key={'02' * 32}\nendpoint=192.0.2.2:6783\nallowed_ip=10.33.0.0/16\n\n"
+        f"set=1\npublic_key={hexadecimal}\npreshared_key={'02' * 32}\n"
+        "endpoint=192.0.2.2:6783\nallowed_ip=10.33.0.0/16\n\n"
     )
     assert encode_peer(SetPeer(KEY, True, None, None, ())) == f"set=1\npublic_key={hexadecimal}\nupdate_only=true\n\n"
     nobody = bytes(DISCARD_KEY).hex()

@@ -13,7 +13,8 @@ PORT = 6783
 
 
 def name(number: int) -> PeerName:
-    return PeerName(f"host{number:012}".replace("0", "a").replace("1", "b"))
+    """Sixteen letters; sorted as the numbers are."""
+    return PeerName(f"host{number:012}".translate(str.maketrans("0123456789", "abcdefghij")))
 
 
 def public_key(number: int) -> PublicKey:

@@ -30,13 +30,17 @@ def opened(host: Host) -> Iterator[socket.socket]:
 def test_thousands_of_routes_are_dumped_and_those_of_others_left_out(host: Host, opened: socket.socket) -> None:
     program = "".join(f"route add 10.{60 + i // 256}.{i % 256}.0/24 dev eth0 proto 87\n" for i in range(3000))
     host.run("sh", "-c", f"ip -batch - <<'X'\n{program}X")
-    host.run("ip", "-6", "route", "add", "unreachable", "2001:db8::/64", "metric", "7", "proto", "87", "table", "300")
+    host.run("ip", "-6", "route", "add", "unreachable", "2001:db8::/64", "metric", "7", "proto", "87")
+    host.run("ip", "route", "add", "blackhole", "10.99.0.0/16", "proto", "87", "table", "300")
     ours = rtnetlink.dump_routes(opened, protocol=87)
-    assert len(ours) == 3001
+    assert len(ours) == 3002
     assert {route.protocol for route in ours} == {87}
-    far = next(route for route in ours if route.destination.version == 6)
-    assert (str(far.destination), far.kind, far.metric, far.table) == ("2001:db8::/64", "unreachable", 7, 300)
-    assert len(rtnetlink.dump_routes(opened, protocol=None)) > 3001
+    assert {
+        (str(route.destination), route.kind, route.metric, route.table) for route in ours if route.table == 300
+    } == {("10.99.0.0/16", "blackhole", 0, 300)}
+    six = next(route for route in ours if route.destination.version == 6)
+    assert (str(six.destination), six.kind, six.metric, six.table) == ("2001:db8::/64", "unreachable", 7, 254)
+    assert len(rtnetlink.dump_routes(opened, protocol=None)) > 3002
 
 
 def test_a_route_of_several_ways_is_known_by_its_first(host: Host, opened: socket.socket) -> None:

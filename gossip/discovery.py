@@ -68,6 +68,10 @@ class Discovery:
         if peer != self._me:
             self._acquaintances.setdefault(peer, _Acquaintance(now, Backoff(now)))
 
+    def forget(self, peer: PeerName) -> None:
+        """Note that `peer` is not to be dialled any more."""
+        self._acquaintances.pop(peer, None)
+
     def renewed(self, peer: PeerName, now: float) -> None:
         """Note that `peer` says something new of itself, perhaps another address: its failures count no more."""
         acquaintance = self._acquaintances.get(peer)
@@ -111,14 +115,14 @@ class Discovery:
         peer = self._dialling.pop(target, None)
         if peer is None:
             return False
-        self._acquaintances[peer].backoff.fail(now, self._rng)
+        self._put_off(peer, now)
         return True
 
     def found(self, target: Target, peer: PeerName, now: float) -> None:
         """Note that a dial led to `peer`, who may be another than we thought."""
         expected = self._dialling.pop(target, None)
         if expected is not None and expected != peer:
-            self._acquaintances[expected].backoff.fail(now, self._rng)
+            self._put_off(expected, now)
 
     def unlinked(self, peer: PeerName, *, lived_s: float, now: float) -> None:
         """Note that the last link to `peer` ended, after `lived_s` seconds."""
@@ -135,6 +139,11 @@ class Discovery:
         if linked_count < min(links_wanted(known_count + 1), known_count):
             return self._look_at
         return max(self._look_at, self._explore_at) if unreachable_count > 0 else None
+
+    def _put_off(self, peer: PeerName, now: float) -> None:
+        acquaintance = self._acquaintances.get(peer)
+        if acquaintance is not None:
+            acquaintance.backoff.fail(now, self._rng)
 
     def _is_due(self, peer: PeerName, acquaintance: _Acquaintance, now: float) -> bool:
         if acquaintance.backoff.next_at > now:

@@ -105,6 +105,18 @@ class SendUnicast:
     """At most PAYLOAD_BYTES_MAX bytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class FencePeers:
+    """Have nothing to do any more with these peers: they were removed from the mesh for ever.
+
+    Their records are dropped and never taken again, links with them closed and refused with a Bye that says why, their
+    unicasts ignored. Whoever was once named stays fenced, named again or not; ourselves we cannot fence.
+    """
+
+    peers: tuple[PeerName, ...]
+    """All peers removed so far, as far as known here; the same again does nothing."""
+
+
 Input = (
     LinkOpened
     | LinkClosed
@@ -115,6 +127,7 @@ Input = (
     | ForgetTargets
     | GossipNews
     | SendUnicast
+    | FencePeers
 )
 
 
@@ -173,4 +186,12 @@ class Persist:
     """`snapshot()` has changed in a way worth keeping. Nothing was promised on its strength: writing late is safe."""
 
 
-Output = Dial | SendFrame | CloseLink | PeerChanged | Delivered | Persist
+@dataclass(frozen=True, slots=True)
+class FencedBy:
+    """A member of the mesh will have nothing to do with us: it says that we were removed. Told at each refusal."""
+
+    peer: PeerName
+    """Who says so; the shell had authenticated the link."""
+
+
+Output = Dial | SendFrame | CloseLink | PeerChanged | Delivered | Persist | FencedBy

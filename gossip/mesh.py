@@ -27,6 +27,7 @@ from gossip.error import RemoteViolation
 from gossip.event import (
     ConnectTargets,
     DialFailed,
+    FencePeers,
     ForgetTargets,
     FrameReceived,
     GossipNews,
@@ -78,9 +79,6 @@ class Mesh:
         `epoch` counts the lives of this identity: it must exceed those of all lives before, durably.
         """
         self._me = signer.name
-        self._signer = signer
-        self._verify = verify
-        self._options = options
         self._rng = rng
         self._now = now
         self._counters = Counters()
@@ -110,6 +108,7 @@ class Mesh:
         )
         self._neighbourhood = Neighbourhood(
             me=self._me,
+            store=self._store,
             links=self._links,
             author=self._author,
             dialler=self._dialler,
@@ -206,6 +205,9 @@ class Mesh:
             ),
             "each next hop is a neighbour": self._router.check(),
             "we are not our own neighbour": self._me not in neighbours,
+            "no fenced peer is known or linked": not any(
+                self._store.is_fenced(peer) for peer in (*self._store, *neighbours)
+            ),
         }
         return [law for law, holds in laws.items() if not holds]
 
@@ -228,7 +230,9 @@ class Mesh:
                 assert_never(event)
 
     def _order(
-        self, event: PublishSummary | ConnectTargets | ForgetTargets | GossipNews | SendUnicast, now: float
+        self,
+        event: PublishSummary | ConnectTargets | ForgetTargets | GossipNews | SendUnicast | FencePeers,
+        now: float,
     ) -> None:
         """Take in what this host wants."""
         match event:
@@ -244,8 +248,20 @@ class Mesh:
                 self._exchange.spread(channel, payload)
             case SendUnicast():
                 self._router.send(event, self._author.epoch)
+            case FencePeers(peers):
+                for peer in peers:
+                    self._fence(peer, now)
             case _:
                 assert_never(event)
+
+    def _fence(self, peer: PeerName, now: float) -> None:
+        if peer == self._me or not self._store.fence(peer):
+            return
+        self._neighbourhood.fence(peer, now)
+        self._router.forget(peer)
+        self._dialler.discovery.forget(peer)
+        self._outbox.changed(peer)
+        self._outbox.persist()
 
     # -- frames --------------------------------------------------------------------------------------------------------
 

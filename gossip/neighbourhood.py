@@ -10,7 +10,7 @@ Theory of operation.
     silence, violation, Bye,
     surplus, LinkClosed         -> we name them no more; back-off    gone
 
-Links to ourselves and links beyond LINKS_MAX never get beyond LinkOpened. Not here: what else frames say
+Links to ourselves, to fenced peers and beyond LINKS_MAX never get beyond LinkOpened. Not here: what else frames say
 (`gossip.mesh`), which of several links is kept (`gossip.link`).
 """
 
@@ -25,7 +25,10 @@ from gossip.link import LINKS_MAX, SILENCE_MAX_S, Link, LinkTable
 from gossip.name import PeerName
 from gossip.outbox import Outbox
 from gossip.router import Router
-from gossip.wire import WIRE_NEWEST, WIRE_OLDEST, Bye, Hello, Ping, Pong, bye
+from gossip.store import RecordStore
+from gossip.wire import WIRE_NEWEST, WIRE_OLDEST, Bye, ByeCode, Hello, Ping, Pong, bye
+
+REMOVED_REASON = "this peer was removed from the mesh"
 
 
 class Neighbourhood:
@@ -35,6 +38,7 @@ class Neighbourhood:
         self,
         *,
         me: PeerName,
+        store: RecordStore,
         links: LinkTable,
         author: Author,
         dialler: Dialler,
@@ -43,6 +47,7 @@ class Neighbourhood:
         outbox: Outbox,
     ) -> None:
         self._me = me
+        self._store = store
         self._links = links
         self._author = author
         self._dialler = dialler
@@ -59,12 +64,11 @@ class Neighbourhood:
             self._outbox.close(event.link, "this is ourselves")
             self._dialler.found(event.target, event.peer, now)
             return
+        if self._store.is_fenced(event.peer):
+            self._refuse(event, REMOVED_REASON, ByeCode.REMOVED, now)
+            return
         if len(self._links) >= LINKS_MAX:
-            reason = f"no room: {LINKS_MAX} links already"
-            self._outbox.send(event.link, bye(reason))
-            self._outbox.close(event.link, reason)
-            if event.target is not None:
-                self._dialler.failed(event.target, reason, now)
+            self._refuse(event, f"no room: {LINKS_MAX} links already", ByeCode.OTHER, now)
             return
         self._serial += event.outbound
         link = Link(
@@ -114,14 +118,22 @@ class Neighbourhood:
         """Close a link that they have closed; their reason is shown with everything unprintable replaced."""
         told = "".join(character if character.isprintable() else "?" for character in frame.reason)
         reason = f"closed by the peer: {told}"
+        if frame.code == ByeCode.REMOVED:
+            self._outbox.fenced_by(link.peer)
         self._outbox.close(link.ident, reason)
         self.gone(link, reason, now)
 
-    def close(self, link: Link, reason: str, now: float) -> None:
+    def close(self, link: Link, reason: str, now: float, code: ByeCode = ByeCode.OTHER) -> None:
         """Close a link and tell the other end why."""
-        self._outbox.send(link.ident, bye(reason))
+        self._outbox.send(link.ident, bye(reason, code))
         self._outbox.close(link.ident, reason)
         self.gone(link, reason, now)
+
+    def fence(self, peer: PeerName, now: float) -> None:
+        """Close all links to a peer that was removed from the mesh."""
+        for link in self._links:
+            if link.peer == peer:
+                self.close(link, REMOVED_REASON, now, ByeCode.REMOVED)
 
     def gone(self, link: Link, reason: str, now: float) -> None:
         """Forget a link."""
@@ -148,6 +160,12 @@ class Neighbourhood:
         due = [link.heard_at + SILENCE_MAX_S for link in self._links]
         due += [link.ping_at for link in self._links if link.is_established]
         return min(due, default=None)
+
+    def _refuse(self, event: LinkOpened, reason: str, code: ByeCode, now: float) -> None:
+        self._outbox.send(event.link, bye(reason, code))
+        self._outbox.close(event.link, reason)
+        if event.target is not None:
+            self._dialler.failed(event.target, reason, now)
 
     def _name_neighbours(self) -> None:
         neighbours = self._links.neighbours()

@@ -5,7 +5,7 @@ Changes of one peer and wishes to persist are merged, so that it cannot grow by 
 
 from __future__ import annotations
 
-from gossip.event import CloseLink, Delivered, Dial, Output, PeerChanged, Persist, SendFrame
+from gossip.event import CloseLink, Delivered, Dial, FencedBy, Output, PeerChanged, Persist, SendFrame
 from gossip.name import LinkId, PeerName, Target
 from gossip.wire import Frame, encode
 
@@ -37,6 +37,10 @@ class Outbox:
     def deliver(self, delivered: Delivered) -> None:
         """Hand a message to its channel."""
         self._outputs.append(delivered)
+
+    def fenced_by(self, peer: PeerName) -> None:
+        """Tell that `peer` says we were removed."""
+        self._outputs.append(FencedBy(peer))
 
     def changed(self, peer: PeerName) -> None:
         """Tell that something about `peer` has changed."""

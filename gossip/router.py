@@ -61,6 +61,12 @@ class Router:
         """Note whom `peer` names as its neighbours."""
         self._is_stale |= self._topology.name_links(peer, neighbours)
 
+    def forget(self, peer: PeerName) -> None:
+        """Forget all about `peer`."""
+        self.name_links(peer, ())
+        self._reachable_until.pop(peer, None)
+        self._windows.pop(peer, None)
+
     def search(self, now: float) -> None:
         """Search the ways anew if an edge came or went, and tell whose reachability that changed."""
         if not self._is_stale or now < self._search_at:
@@ -111,8 +117,10 @@ class Router:
         )
 
     def unicast_received(self, unicast: Unicast) -> None:
-        """Deliver a unicast that is for us, once; pass on any other."""
-        if unicast.destination != self._me:
+        """Deliver a unicast that is for us, once; pass on any other, unless its source was removed from the mesh."""
+        if self._store.is_fenced(unicast.source):
+            self._counters.fenced += 1
+        elif unicast.destination != self._me:
             self._forward(unicast)
         elif not self._exchange.is_registered(unicast.channel):
             self._counters.unregistered += 1

@@ -1,7 +1,8 @@
 """The records known: for each origin the one of highest rank, whoever brought it and in whatever order.
 
 The merge is a join: commutative, associative, idempotent. Not here: sending (`gossip.exchange`), writing our own
-(`gossip.author`). Nothing is ever dropped: the record of a dead peer stays, its rights do too.
+(`gossip.author`). The record of a dead peer stays, as its rights do; only those of fenced peers, who were removed from
+the mesh for ever, are dropped, and never taken again.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class RecordStore:
         self._is_authentic = is_authentic
         self._counters = counters
         self._known: dict[PeerName, Known] = {}
+        self._fenced: dict[PeerName, None] = {}
         self._fingerprint = 0
 
     def __len__(self) -> int:
@@ -63,6 +65,20 @@ class RecordStore:
         """Return what is known of `origin`, None if nothing."""
         return self._known.get(origin)
 
+    def fence(self, origin: PeerName) -> bool:
+        """Drop the record of `origin` and never take another; return whether it was not fenced before."""
+        if origin in self._fenced:
+            return False
+        self._fenced[origin] = None
+        known = self._known.pop(origin, None)
+        if known is not None:
+            self._fingerprint ^= _mark(known.record)
+        return True
+
+    def is_fenced(self, origin: PeerName) -> bool:
+        """Tell whether `origin` was removed from the mesh."""
+        return origin in self._fenced
+
     def rank(self, origin: PeerName) -> Rank:
         """Return the rank of the record known of `origin`; RANK_NONE if none is."""
         known = self._known.get(origin)
@@ -70,6 +86,9 @@ class RecordStore:
 
     def merge(self, record: Record, heard_at: float | None) -> Merged:
         """Take `record` if it is authentic and newer than the known one. The costly signature is checked last."""
+        if record.origin in self._fenced:
+            self._counters.fenced += 1
+            return Merged.NOTHING
         known = self._known.get(record.origin)
         if known is not None and record.rank <= known.record.rank:
             self._counters.stale += record.rank < known.record.rank
@@ -110,12 +129,14 @@ class RecordStore:
         )
 
     def older_than(self, digest: tuple[DigestEntry, ...]) -> tuple[PeerName, ...]:
-        """Return the origins of which `digest` names a newer record than ours, as far as there is room for them."""
+        """Return the origins of which `digest` names a newer record than ours, as far as we may take them."""
         full = len(self._known) >= RECORDS_MAX
         newer = {
             entry.origin: None
             for entry in digest
-            if entry.rank > self.rank(entry.origin) and not (full and entry.origin not in self._known)
+            if entry.rank > self.rank(entry.origin)
+            and entry.origin not in self._fenced
+            and not (full and entry.origin not in self._known)
         }
         return tuple(newer)
 

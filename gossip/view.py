@@ -108,6 +108,8 @@ class Counters:
     """Records of further origins when RECORDS_MAX were known already."""
     overtaken: int = 0
     """Records in our own name that we did not write in this life: a restored backup or a cloned machine."""
+    fenced: int = 0
+    """Records and unicasts of peers that were removed from the mesh."""
     strangers: int = 0
     """Unicasts of sources that we do not know (yet)."""
     replayed: int = 0

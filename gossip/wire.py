@@ -7,6 +7,7 @@ may add kinds only under a newer wire version, which `Hello` settles. Not here: 
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated
 
 import msgspec
@@ -58,10 +59,21 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """The dialler's number for this dial, growing within its epoch; 0 from the side that was dialled."""
 
 
+class ByeCode(IntEnum):
+    """Reasons for closing a link that the other end acts upon. Later releases may know more: others mean nothing."""
+
+    OTHER = 0
+    """Nothing that it could act upon."""
+    REMOVED = 1
+    """It was removed from the mesh; no member will speak with it again."""
+
+
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """Last frame on a link: why it is being closed."""
 
     reason: Annotated[str, msgspec.Meta(max_length=REASON_CHARACTERS_MAX)]
+    code: Count = ByeCode.OTHER.value
+    """The same for the machine at the other end, see `ByeCode`."""
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -183,9 +195,9 @@ def decode(encoded: bytes) -> Frame:
         raise RemoteViolation("unreadable frame", str(error)) from error
 
 
-def bye(reason: str) -> Bye:
+def bye(reason: str, code: ByeCode = ByeCode.OTHER) -> Bye:
     """Return a Bye with as much of `reason` as it holds."""
-    return Bye(reason[:REASON_CHARACTERS_MAX])
+    return Bye(reason[:REASON_CHARACTERS_MAX], code.value)
 
 
 assert COUNT_MAX < 2**63

@@ -30,7 +30,7 @@ digests = st.binary(max_size=64)
 records = st.builds(Record, names, counts, counts, st.binary(max_size=64), payloads, st.binary(max_size=128))
 frames: st.SearchStrategy[wire.Frame] = st.one_of(
     st.builds(wire.Hello, counts, counts, counts, counts),
-    st.builds(wire.Bye, st.text(st.characters(exclude_categories=["Cs"]), max_size=wire.REASON_CHARACTERS_MAX)),
+    st.builds(wire.Bye, st.text(st.characters(exclude_categories=["Cs"]), max_size=wire.REASON_CHARACTERS_MAX), counts),
     st.builds(wire.Ping, counts),
     st.builds(wire.Pong, counts),
     st.builds(

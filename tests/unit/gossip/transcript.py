@@ -17,6 +17,8 @@ from gossip import (
     Delivered,
     Dial,
     DialFailed,
+    FencedBy,
+    FencePeers,
     FrameReceived,
     Input,
     LinkClosed,
@@ -123,6 +125,10 @@ class Conversation:
         """Fail a dial."""
         self.feed(DialFailed(Target(target), reason))
 
+    def fence(self, *peers: str) -> None:
+        """Fence peers."""
+        self.feed(FencePeers(tuple(NAMES[peer] for peer in peers)))
+
     def open(self, link: int, peer: str, *, target: str | None = None, outbound: bool = False) -> None:
         """Open a link, outbound if a target is given."""
         dialled = Target(target) if target is not None else None
@@ -153,6 +159,10 @@ class Conversation:
         """Begin a new page."""
         self._lines = []
 
+    def page(self) -> str:
+        """Return all that was said since the last page."""
+        return "\n".join(self._lines)
+
     def reads(self, expected: str) -> None:
         """Compare all that was said since the last page with a text, and begin a new page."""
         said, self._lines = "\n".join(self._lines), []
@@ -182,6 +192,8 @@ def _input_text(event: Input) -> str:
             return f"connect {' '.join(targets)}" + (" only" if replace else "")
         case SendUnicast(channel, destination, payload):
             return f"unicast on {channel} to {nickname(destination)}: {payload.decode()}"
+        case FencePeers(peers):
+            return " ".join(("fence", *(nickname(peer) for peer in peers)))
         case _:
             return str(event)
 
@@ -201,6 +213,8 @@ def _output_text(output: Output) -> str:
             return f"{how} on {channel} from {nickname(source)}: {payload.decode()}"
         case Persist():
             return "persist"
+        case FencedBy(peer):
+            return f"fenced by {nickname(peer)}"
 
 
 def frame_text(frame: wire.Frame) -> str:
@@ -208,8 +222,8 @@ def frame_text(frame: wire.Frame) -> str:
     match frame:
         case wire.Hello(oldest, newest, epoch, serial):
             return f"hello, wire {oldest} to {newest}, epoch {epoch}, serial {serial}"
-        case wire.Bye(reason):
-            return f"bye: {reason!r}"
+        case wire.Bye(reason, code):
+            return f"bye: {reason!r}" + (f", code {code}" if code else "")
         case wire.Ping(number):
             return f"ping {number}"
         case wire.Pong(number):

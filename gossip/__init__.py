@@ -18,12 +18,15 @@ from gossip.event import (
     FrameReceived,
     GossipNews,
     Input,
+    LinkBlocked,
     LinkClosed,
+    LinkFree,
     LinkOpened,
     Output,
     PeerChanged,
     Persist,
     PublishSummary,
+    ReportPaths,
     SendFrame,
     SendUnicast,
 )
@@ -31,14 +34,16 @@ from gossip.exchange import Gossiper
 from gossip.mesh import Mesh
 from gossip.name import LinkId, PeerName, Target, is_peer_name
 from gossip.option import MeshOptions
-from gossip.record import SUMMARY_BYTES_MAX, Signer, Verify
-from gossip.view import Counters, LinkView, PeerView, TargetPhase, TargetView
+from gossip.record import REPORTS_MAX, SUMMARY_BYTES_MAX, PathReport, Signer, Verify
+from gossip.view import CloneView, Counters, LinkView, PeerView, TargetPhase, TargetView
 from gossip.wire import FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX
 
 __all__ = [
     "FRAME_BYTES_MAX",
     "PAYLOAD_BYTES_MAX",
+    "REPORTS_MAX",
     "SUMMARY_BYTES_MAX",
+    "CloneView",
     "CloseLink",
     "ConnectTargets",
     "Counters",
@@ -53,7 +58,9 @@ __all__ = [
     "GossipNews",
     "Gossiper",
     "Input",
+    "LinkBlocked",
     "LinkClosed",
+    "LinkFree",
     "LinkId",
     "LinkOpened",
     "LinkView",
@@ -61,12 +68,14 @@ __all__ = [
     "Mesh",
     "MeshOptions",
     "Output",
+    "PathReport",
     "PeerChanged",
     "PeerName",
     "PeerView",
     "Persist",
     "PublishSummary",
     "RemoteViolation",
+    "ReportPaths",
     "SendFrame",
     "SendUnicast",
     "Signer",

@@ -16,6 +16,7 @@ from gossip.option import MeshOptions
 from gossip.outbox import Outbox
 from gossip.store import RecordStore
 from gossip.target import TargetTable
+from gossip.wire import OTHERS_MAX
 
 
 class Dialler:
@@ -33,11 +34,12 @@ class Dialler:
         now: float,
     ) -> None:
         self._me = me
+        self._rng = rng
         self._options = options
         self._store = store
         self._links = links
         self._outbox = outbox
-        self.targets = TargetTable(rng)
+        self.targets = TargetTable(rng, may_rest=options.discovery)
         self.discovery = Discovery(me=me, rng=rng, is_enabled=options.discovery, now=now)
 
     def found(self, target: Target | None, peer: PeerName, now: float) -> None:
@@ -50,19 +52,21 @@ class Dialler:
     def failed(self, target: Target, reason: str, now: float) -> None:
         """Note that a dial failed."""
         if not self.targets.failed(target, reason, now):
-            self.discovery.failed(target, now)
+            self.discovery.failed(target, reason, now)
 
-    def unlinked(self, link: Link, reason: str, now: float) -> None:
+    def unlinked(self, link: Link, reason: str, *, is_reachable: bool, now: float) -> None:
         """Note that a link is gone; only the last one to its peer matters."""
         if self._links.is_linked(link.peer):
             return
         lived_s = now - link.opened_at if link.is_established else 0.0
-        self.targets.unlinked(link.peer, reason, lived_s=lived_s, now=now)
-        self.discovery.unlinked(link.peer, lived_s=lived_s, now=now)
+        self.targets.unlinked(
+            link.peer, reason, is_spared=link.is_spared, is_reachable=is_reachable, lived_s=lived_s, now=now
+        )
+        self.discovery.unlinked(link.peer, None if link.is_spared else reason, lived_s=lived_s, now=now)
 
-    def dial_targets(self, now: float) -> None:
+    def dial_targets(self, is_reachable: Callable[[PeerName], bool], now: float) -> None:
         """Dial the targets that are due."""
-        for target in self.targets.start_due(self._links.is_linked, self._room(), now):
+        for target in self.targets.start_due(self._links.is_linked, is_reachable, self._room(), now):
             self._outbox.dial(target)
 
     def dial_discovered(self, is_reachable: Callable[[PeerName], bool], now: float) -> None:
@@ -71,7 +75,8 @@ class Dialler:
             linked_count=self._links.peer_count(),
             is_linked=self._links.is_linked,
             is_reachable=is_reachable,
-            address=self._address,
+            addresses=self._addresses,
+            load=self._load,
             room=self._room(),
             now=now,
         ):
@@ -85,12 +90,22 @@ class Dialler:
         )
         return min((when for when in due if when is not None), default=None)
 
+    def others(self, but: PeerName, is_reachable: Callable[[PeerName], bool]) -> tuple[Target, ...]:
+        """Return addresses of a few reachable peers, drawn at random, for one that we have no room for."""
+        peers = [peer for peer in self._store if peer not in (but, self._me) and is_reachable(peer)]
+        drawn = self._rng.sample(peers, min(OTHERS_MAX, len(peers)))
+        return tuple(addresses[0] for peer in drawn if (addresses := self._known_addresses(peer)))
+
     def _room(self) -> int:
         return LINKS_MAX - len(self._links)
 
-    def _address(self, peer: PeerName) -> Target | None:
+    def _load(self, peer: PeerName) -> int:
         known = self._store.get(peer)
-        if known is None:
-            return None
-        target = self._options.dial_address(peer, known.body.summary)
-        return None if target is None or target in self.targets else target
+        return 0 if known is None else len(known.body.links)
+
+    def _addresses(self, peer: PeerName) -> tuple[Target, ...]:
+        return tuple(target for target in self._known_addresses(peer) if target not in self.targets)
+
+    def _known_addresses(self, peer: PeerName) -> tuple[Target, ...]:
+        known = self._store.get(peer)
+        return () if known is None else self._options.dial_addresses(peer, known.body.summary)

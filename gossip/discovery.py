@@ -2,12 +2,15 @@
 
 Theory of operation. Two wishes, looked at every DISCOVERY_INTERVAL_S while one of them is open:
 
-- fewer links than `links_wanted(N)`, about log2 N: dial as many peers at random as are missing;
+- fewer links than `links_wanted(N)`, about log2 N: dial as many peers at random as are missing, of those drawn the ones
+  with the fewest links, so that all get about the same number;
 - enough links, yet known peers that cannot be reached: every EXPLORE_INTERVAL_S dial one of those. Without it the
   halves of a healed partition, each content with its own links, would never meet.
 
 One dialler per pair: the smaller name dials at once, the larger only when DIAL_FALLBACK_S went by without a link (the
-smaller may be content, or unable to reach the other). Each peer has its own back-off. Counterpart: `gossip.target`.
+smaller may be content, or unable to reach the other). Each peer has its own back-off, and its addresses are tried in
+turn. Who has no room names others: these *hints* are dialled first, as who is only joining knows nobody else yet.
+Counterparts: `gossip.target`, and `gossip.trimmer`, which gives links up where there are too many.
 """
 
 from __future__ import annotations
@@ -35,6 +38,12 @@ DIAL_FALLBACK_S = 5.0
 DIALS_MAX = 8
 """Dials under way at once: each holds a socket, and a handshake costs milliseconds."""
 
+DRAWN_PER_DIAL = 4
+"""Peers drawn at random of whom the one with the fewest links is dialled."""
+
+HINTS_MAX = 16
+"""Addresses remembered of those that peers without room named."""
+
 
 def links_wanted(peer_count: int) -> int:
     """Return how many links a peer wants in a mesh of `peer_count`: max(3, ⌈log2 N⌉).
@@ -49,6 +58,7 @@ def links_wanted(peer_count: int) -> int:
 class _Acquaintance:
     without_link_since: float
     backoff: Backoff
+    failure: str | None = None
 
 
 class Discovery:
@@ -59,7 +69,9 @@ class Discovery:
         self._rng = rng
         self._is_enabled = is_enabled
         self._acquaintances: dict[PeerName, _Acquaintance] = {}
-        self._dialling: dict[Target, PeerName] = {}
+        self._dialling: dict[Target, PeerName | None] = {}
+        """Address being dialled → whom we expect there; None for a hint."""
+        self._hints: dict[Target, None] = {}
         self._look_at = now
         self._explore_at = now + EXPLORE_INTERVAL_S
 
@@ -77,6 +89,18 @@ class Discovery:
         acquaintance = self._acquaintances.get(peer)
         if acquaintance is not None:
             acquaintance.backoff.reset(now)
+            acquaintance.failure = None
+
+    def hint(self, targets: tuple[Target, ...]) -> None:
+        """Note that somebody without room for us named these addresses."""
+        if self._is_enabled:
+            for target in targets[: HINTS_MAX - len(self._hints)]:
+                self._hints[target] = None
+
+    def failure(self, peer: PeerName) -> str | None:
+        """Return why the last dial of `peer`, or the last link with it, failed; None if none did since it spoke."""
+        acquaintance = self._acquaintances.get(peer)
+        return None if acquaintance is None else acquaintance.failure
 
     def choose(
         self,
@@ -84,7 +108,8 @@ class Discovery:
         linked_count: int,
         is_linked: Callable[[PeerName], bool],
         is_reachable: Callable[[PeerName], bool],
-        address: Callable[[PeerName], Target | None],
+        addresses: Callable[[PeerName], tuple[Target, ...]],
+        load: Callable[[PeerName], int],
         room: int,
         now: float,
     ) -> list[Target]:
@@ -96,6 +121,10 @@ class Discovery:
         is_exploring = missing <= 0 and now >= self._explore_at
         if missing <= 0 and not is_exploring:
             return []
+        count = min(max(missing, 1), room, DIALS_MAX - len(self._dialling))
+        hinted = [] if is_exploring else self._start_hints(count)
+        if is_exploring:
+            self._explore_at = now + EXPLORE_INTERVAL_S
         underway = dict.fromkeys(self._dialling.values())
         candidates = [
             peer
@@ -105,31 +134,30 @@ class Discovery:
             and not is_linked(peer)
             and not (is_exploring and is_reachable(peer))
         ]
-        if is_exploring:
-            self._explore_at = now + EXPLORE_INTERVAL_S
-        self._rng.shuffle(candidates)
-        return self._start(candidates, address, min(max(missing, 1), room, DIALS_MAX - len(self._dialling)), now)
+        count = max(0, count - len(hinted))
+        drawn = self._rng.sample(candidates, min(len(candidates), count * DRAWN_PER_DIAL))
+        drawn.sort(key=load)
+        return hinted + self._start(drawn, addresses, count, now)
 
-    def failed(self, target: Target, now: float) -> bool:
-        """Note that a dial failed; return whether it was one of ours."""
+    def failed(self, target: Target, reason: str, now: float) -> None:
+        """Note that a dial failed, if it was one of ours."""
         peer = self._dialling.pop(target, None)
-        if peer is None:
-            return False
-        self._put_off(peer, now)
-        return True
+        if peer is not None:
+            self._put_off(peer, reason, now)
 
     def found(self, target: Target, peer: PeerName, now: float) -> None:
         """Note that a dial led to `peer`, who may be another than we thought."""
         expected = self._dialling.pop(target, None)
         if expected is not None and expected != peer:
-            self._put_off(expected, now)
+            self._put_off(expected, f"{target} leads to another peer, {peer}", now)
 
-    def unlinked(self, peer: PeerName, *, lived_s: float, now: float) -> None:
-        """Note that the last link to `peer` ended, after `lived_s` seconds."""
+    def unlinked(self, peer: PeerName, failure: str | None, *, lived_s: float, now: float) -> None:
+        """Note that the last link to `peer` ended, after `lived_s` seconds; None if that was no failure."""
         acquaintance = self._acquaintances.get(peer)
         if acquaintance is not None:
             acquaintance.without_link_since = now
             acquaintance.backoff.end(now, lived_s, self._rng)
+            acquaintance.failure = failure
 
     def deadline(self, *, linked_count: int, unreachable_count: int) -> float | None:
         """Return when to look again; None while no wish is open."""
@@ -140,27 +168,37 @@ class Discovery:
             return self._look_at
         return max(self._look_at, self._explore_at) if unreachable_count > 0 else None
 
-    def _put_off(self, peer: PeerName, now: float) -> None:
+    def _put_off(self, peer: PeerName, reason: str, now: float) -> None:
         acquaintance = self._acquaintances.get(peer)
         if acquaintance is not None:
             acquaintance.backoff.fail(now, self._rng)
+            acquaintance.failure = reason
 
     def _is_due(self, peer: PeerName, acquaintance: _Acquaintance, now: float) -> bool:
         if acquaintance.backoff.next_at > now:
             return False
         return self._me < peer or now - acquaintance.without_link_since >= DIAL_FALLBACK_S
 
+    def _start_hints(self, count: int) -> list[Target]:
+        started = [target for target in self._hints if target not in self._dialling][: max(0, count)]
+        for target in started:
+            del self._hints[target]
+            self._dialling[target] = None
+        return started
+
     def _start(
-        self, candidates: list[PeerName], address: Callable[[PeerName], Target | None], count: int, now: float
+        self, candidates: list[PeerName], addresses: Callable[[PeerName], tuple[Target, ...]], count: int, now: float
     ) -> list[Target]:
         started: list[Target] = []
         for peer in candidates:
             if len(started) >= count:
                 break
-            target = address(peer)
+            backoff = self._acquaintances[peer].backoff
+            known = addresses(peer)
+            target = known[backoff.attempts % len(known)] if known else None
             if target is None or target in self._dialling:
                 # Not to be dialled, or its address is being dialled for another: look again later.
-                self._acquaintances[peer].backoff.fail(now, self._rng)
+                backoff.fail(now, self._rng)
                 continue
             self._dialling[target] = peer
             started.append(target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gossip.name import LinkId, PeerName, Target
+from gossip.record import PathReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,30 @@ class FencePeers:
     """All peers removed so far, as far as known here; the same again does nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReportPaths:
+    """Tell the mesh to whom our packets do not go directly, and why. The same again does nothing."""
+
+    reports: tuple[PathReport, ...]
+    """All of them, the gravest first: a record holds REPORTS_MAX."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkBlocked:
+    """The other end of a link does not keep up. Until LinkFree only heartbeats and unicasts are sent over it."""
+
+    link: LinkId
+    """Which link."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFree:
+    """The other end keeps up again: what came to be owed meanwhile is sent, merged."""
+
+    link: LinkId
+    """Which link."""
+
+
 Input = (
     LinkOpened
     | LinkClosed
@@ -128,6 +153,9 @@ Input = (
     | GossipNews
     | SendUnicast
     | FencePeers
+    | ReportPaths
+    | LinkBlocked
+    | LinkFree
 )
 
 

@@ -14,17 +14,21 @@ seconds on a random one, one end sends a Glance (one hash over all records, one 
     State  ->
 
 A push that is not yet written is a set of origins per link (`Link.pending`), not a queue: the newest record of each is
-sent. Not here: what the channels make of a state; they get it as `Delivered`.
+sent. While a link is blocked (the other end does not keep up), news of a channel is likewise merged into one debt, its
+whole state. News of a channel that nobody registered here is passed on once to all other neighbours, who may know it;
+its state is repaired among those who do. Not here: what the channels make of a state; they get it as `Delivered`.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from math import inf
 from typing import Protocol
 
-from gossip.error import LocalMisuse
+from gossip.error import LocalMisuse, RemoteViolation
 from gossip.event import Delivered
-from gossip.link import Link, LinkTable
+from gossip.link import PUSH_INTERVAL_S, Link, LinkTable
 from gossip.name import PeerName
 from gossip.outbox import Outbox
 from gossip.record import Record
@@ -32,6 +36,7 @@ from gossip.store import Merged, RecordStore
 from gossip.view import Counters
 from gossip.wire import (
     CHANNELS_MAX,
+    MESH_CHANNEL,
     PAYLOAD_BYTES_MAX,
     ChannelDigest,
     Digest,
@@ -45,6 +50,20 @@ from gossip.wire import (
 
 RECORDS_FRAME_BYTES = 256 * 1024
 """Records go in frames of about this size: heartbeats get in between, and no frame comes near FRAME_BYTES_MAX."""
+
+FRESH_S = 1.0
+"""A glance that differs so soon after our last news is left to the pushing, which is probably still under way: a digest
+of a thousand records is 40 KiB.
+"""
+
+GLANCES_PASSED_MAX = 2
+"""So many of them in a row; then the digest is sent even in a mesh that is never quiet."""
+
+PASSED_ON_MAX = 1024
+"""Digests remembered of news that was passed on for channels unknown here: more than are under way at a time."""
+
+FORGED_MAX = 16
+"""An honest neighbour passes on no forged record; one that brought so many is not listened to any more."""
 
 RECORD_OVERHEAD_BYTES = 64
 """Name, numbers and MessagePack lengths of one record, rounded up."""
@@ -71,10 +90,13 @@ class Exchange:
         self._outbox = outbox
         self._counters = counters
         self._channels: dict[str, Gossiper] = {}
+        self._passed_on: dict[bytes, None] = {}
+        self._news_at = -inf
 
     def register(self, channel: str, gossiper: Gossiper) -> None:
         """Take in a channel; LocalMisuse if it is registered already or there are too many."""
-        if not 1 <= len(channel) <= 32 or channel in self._channels or len(self._channels) >= CHANNELS_MAX:
+        is_well_named = 1 <= len(channel) <= 32 and channel != MESH_CHANNEL
+        if not is_well_named or channel in self._channels or len(self._channels) >= CHANNELS_MAX:
             raise LocalMisuse(f"channel {channel!r} cannot be registered: taken, badly named, or one too many")
         self._channels[channel] = gossiper
 
@@ -93,7 +115,12 @@ class Exchange:
 
     def glance_received(self, link: Link, frame: Glance, now: float) -> None:
         """Answer what differs."""
-        if frame.fingerprint != self._store.fingerprint() and link.may_answer("glance", now):
+        if frame.fingerprint == self._store.fingerprint() or link.is_blocked:
+            link.glances_passed = 0
+        elif now - self._news_at < FRESH_S and 0 <= link.glances_passed < GLANCES_PASSED_MAX:
+            link.glances_passed += 1
+        elif link.may_answer("glance", now):
+            link.glances_passed = 0
             self._outbox.send(link.ident, Digest(self._store.digest()))
         for theirs in frame.channels:
             gossiper = self._channels.get(theirs.channel)
@@ -102,7 +129,7 @@ class Exchange:
 
     def digest_received(self, link: Link, frame: Digest, now: float) -> None:
         """Send the records that they lack and ask for those that we lack."""
-        if not link.may_answer("digest", now):
+        if link.is_blocked or not link.may_answer("digest", now):
             return
         self._send_records(link, self._store.newer_than(frame.entries))
         lacking = self._store.older_than(frame.entries)
@@ -111,7 +138,7 @@ class Exchange:
 
     def request_received(self, link: Link, frame: Request, now: float) -> None:
         """Send the records asked for, as far as we have them."""
-        if link.may_answer("request", now):
+        if not link.is_blocked and link.may_answer("request", now):
             self._send_records(link, dict.fromkeys(frame.origins))
 
     def records_received(self, link: Link, frame: Records, now: float) -> list[tuple[Record, Merged]]:
@@ -119,7 +146,12 @@ class Exchange:
         news: list[tuple[Record, Merged]] = []
         for record in frame.records:
             merged = self._store.merge(record, now)
-            if merged is not Merged.NOTHING:
+            if merged is Merged.FORGED:
+                link.forged += 1
+                if link.forged >= FORGED_MAX:
+                    raise RemoteViolation("forged records", f"{link.forged} of them")
+            elif merged is not Merged.NOTHING:
+                self._news_at = now
                 self.push(record.origin, brought_by=link.peer)
                 news.append((record, merged))
             elif record.rank == self._store.rank(record.origin):
@@ -138,19 +170,32 @@ class Exchange:
             self._send_state(link, frame.channel, gossiper, answer=False, now=now)
 
     def news_received(self, link: Link, frame: News) -> None:
-        """Hand a delta to its channel, which says whether it goes on."""
-        if frame.channel not in self._channels:
-            self._counters.unregistered += 1
+        """Hand a delta to its channel, which says whether it goes on; pass it on if nobody here knows the channel."""
+        if frame.channel in self._channels:
+            self._outbox.deliver(Delivered(frame.channel, link.peer, frame.payload, unicast=False))
             return
-        self._outbox.deliver(Delivered(frame.channel, link.peer, frame.payload, unicast=False))
+        self._counters.unregistered += 1
+        encoded = encode(frame)
+        mark = hashlib.blake2b(encoded, digest_size=16).digest()
+        if mark in self._passed_on:
+            return
+        self._passed_on[mark] = None
+        if len(self._passed_on) > PASSED_ON_MAX:
+            del self._passed_on[next(iter(self._passed_on))]
+        for neighbour in self._links.currents():
+            if neighbour is not link and neighbour.peer != link.peer and not neighbour.is_blocked:
+                self._outbox.send_encoded(neighbour.ident, encoded)
 
     def spread(self, channel: str, payload: bytes) -> None:
-        """Push a delta of a channel to all neighbours."""
+        """Push a delta of a channel to all neighbours; to those who do not keep up the state is owed instead."""
         if channel not in self._channels or len(payload) > PAYLOAD_BYTES_MAX:
             raise LocalMisuse(f"{len(payload)} bytes of news for channel {channel!r}: not registered, or too many")
         encoded = encode(News(channel, payload))
         for link in self._links.currents():
-            self._outbox.send_encoded(link.ident, encoded)
+            if link.is_blocked:
+                link.owed[channel] = None
+            else:
+                self._outbox.send_encoded(link.ident, encoded)
 
     def push(self, origin: PeerName, *, brought_by: PeerName | None) -> None:
         """Owe the record of `origin` to all neighbours but `brought_by` and the origin itself."""
@@ -158,18 +203,45 @@ class Exchange:
             if link.peer != brought_by and link.peer != origin:
                 link.pending[origin] = None
 
-    def flush(self) -> None:
-        """Send what is owed."""
+    def block(self, link: Link) -> None:
+        """Send nothing but heartbeats over `link` until `unblock`."""
+        link.is_blocked = True
+
+    def unblock(self, link: Link) -> None:
+        """Send what came to be owed over `link` in the meantime; what is owed of records `flush` sends."""
+        link.is_blocked = False
+        owed, link.owed = link.owed, {}
+        for channel in owed:
+            gossiper = self._channels.get(channel)
+            if gossiper is not None:
+                self._post_state(link, channel, gossiper, answer=False)
+
+    def flush(self, now: float) -> None:
+        """Send the records that are owed over links whose turn has come."""
         encoded: dict[tuple[PeerName, ...], list[bytes]] = {}
         for link in self._links.currents():
-            if not link.pending:
+            if not link.pending or link.is_blocked or now < link.pushed_at + PUSH_INTERVAL_S:
                 continue
             origins = tuple(link.pending)
             link.pending.clear()
+            link.pushed_at = now
             if origins not in encoded:
                 encoded[origins] = self._encode_records(origins)
             for frame in encoded[origins]:
                 self._outbox.send_encoded(link.ident, frame)
+
+    def push_now(self, link: Link) -> None:
+        """Send the records that are owed over `link` before its turn."""
+        if link.pending and not link.is_blocked:
+            origins, link.pending = link.pending, {}
+            self._send_records(link, origins)
+
+    def deadline(self) -> float | None:
+        """Return when `flush` has something to do; None while nothing is owed."""
+        due = [
+            link.pushed_at + PUSH_INTERVAL_S for link in self._links.currents() if link.pending and not link.is_blocked
+        ]
+        return min(due, default=None)
 
     def _send_records(self, link: Link, origins: Iterable[PeerName]) -> None:
         for frame in self._encode_records(origins):
@@ -194,8 +266,12 @@ class Exchange:
         return frames
 
     def _send_state(self, link: Link, channel: str, gossiper: Gossiper, *, answer: bool, now: float) -> None:
-        if not link.may_answer(f"state {channel}", now):
-            return
+        if link.is_blocked:
+            link.owed[channel] = None
+        elif link.may_answer(f"state {channel}", now):
+            self._post_state(link, channel, gossiper, answer=answer)
+
+    def _post_state(self, link: Link, channel: str, gossiper: Gossiper, *, answer: bool) -> None:
         payload = gossiper.state()
         if len(payload) > PAYLOAD_BYTES_MAX:
             self._counters.oversized += 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from gossip.name import LinkId, PeerName
 from gossip.view import LinkView
@@ -18,20 +19,31 @@ from gossip.view import LinkView
 LINKS_MAX = 64
 """About log2 N are wanted; targets come on top. Each costs a socket, TLS buffers and a heartbeat a second."""
 
-HEARTBEAT_INTERVAL_S = 1.0
-"""Five chances before a link is given up."""
+LINKS_PER_PEER_MAX = 8
+"""One is kept; more come from dials that cross, and from restarts whose old links have not yet fallen silent."""
 
-SILENCE_MAX_S = 5.0
-"""A link on which nothing came for so long is dead; TCP alone would notice after minutes."""
+HEARTBEAT_INTERVAL_S = 1.0
+"""Who dialled pings, the other end answers: so both hear something in each such time."""
+
+DOUBT_PING_INTERVAL_S = 0.5
+"""A link in doubt is pinged so often, from both ends."""
 
 ANSWER_INTERVAL_S = 0.5
 """A question of one kind is answered at most this often on one link: an answer may be a thousand times as large."""
 
+PUSH_INTERVAL_S = 0.05
+"""On a link that has been quiet news goes at once, then in batches at most so often: a mesh that forms, or two halves
+that meet, have thousands of records to tell, and one frame of fifty costs little more than one of one.
+"""
+
 RTT_WEIGHT = 1 / 8
 """Weight of a new sample, as of SRTT in RFC 6298 section 2."""
 
+RTT_US_MAX = 2**32
+"""More than an hour."""
+
 PINGS_MAX = 8
-"""Unanswered pings remembered: more than fit into SILENCE_MAX_S."""
+"""Unanswered pings remembered: more than are sent before a link is given up."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -57,7 +69,29 @@ class Link:
     """Number of each unanswered ping → when it was sent."""
     pending: dict[PeerName, None] = field(default_factory=dict)
     """Origins whose record is news to the other end: one merged debt, never a queue of versions."""
+    pushed_at: float = -inf
+    is_blocked: bool = False
+    """The other end does not keep up: nothing but heartbeats is sent, debts are merged until it does."""
+    owed: dict[str, None] = field(default_factory=dict)
+    """Channels with news that was not sent while the link was blocked: their whole state is owed."""
     answered_at: dict[str, float] = field(default_factory=dict)
+    glances_passed: int = -1
+    """Glances in a row that were left unanswered because news was still on its way; -1 before the first, which never
+    is: who has just come must hear all."""
+    forged: int = 0
+    """Forged records that came over it."""
+    wire: int = 0
+    """The version that both ends speak; 0 until their Hello."""
+    features: frozenset[str] = frozenset()
+    """What both ends can do beyond that version."""
+    is_spared: bool = False
+    """It is being closed only because there are links enough."""
+    doubt: int = 0
+    """The number of our doubt about it, see `gossip.suspicion`; 0 while there is none."""
+    vouched_by: PeerName | None = None
+    """Who hears the peer while we do not."""
+    askers: dict[PeerName, int] = field(default_factory=dict)
+    """Who wants to know whether we hear the peer → the number of its doubt."""
 
     @property
     def rank(self) -> tuple[int, bool, int]:
@@ -71,10 +105,14 @@ class Link:
         self.answered_at[kind] = now
         return True
 
+    def ping_due_at(self) -> float:
+        """Return when our next ping is due; infinity for the end that only answers, unless it doubts."""
+        return self.ping_at if self.outbound or self.doubt else inf
+
     def next_ping(self, now: float) -> int:
         """Return the number of a ping sent now."""
         self.ping_number += 1
-        self.ping_at = now + HEARTBEAT_INTERVAL_S
+        self.ping_at = now + (DOUBT_PING_INTERVAL_S if self.doubt else HEARTBEAT_INTERVAL_S)
         self.pings[self.ping_number] = now
         if len(self.pings) > PINGS_MAX:
             del self.pings[next(iter(self.pings))]
@@ -88,6 +126,15 @@ class Link:
         sample_s = now - sent_at
         self.rtt_s = sample_s if self.rtt_s is None else self.rtt_s + RTT_WEIGHT * (sample_s - self.rtt_s)
 
+    def learn_rtt(self, rtt_us: int) -> None:
+        """Take over what the other end measured, unless we measure ourselves or it did not say."""
+        if rtt_us and not self.outbound:
+            self.rtt_s = rtt_us / 1e6
+
+    def rtt_us(self) -> int:
+        """Return the round-trip time in microseconds for the other end; 0 if unknown."""
+        return 0 if self.rtt_s is None else min(round(self.rtt_s * 1e6), RTT_US_MAX)
+
     def view(self) -> LinkView:
         """Return it as shown to those who ask."""
         return LinkView(
@@ -96,6 +143,9 @@ class Link:
             address=self.address,
             outbound=self.outbound,
             established=self.is_established,
+            wire=self.wire,
+            features=tuple(sorted(self.features)),
+            in_doubt=bool(self.doubt),
             rtt_s=self.rtt_s,
             opened_at=self.opened_at,
             last_heard=self.heard_at,
@@ -135,6 +185,14 @@ class LinkTable:
     def is_linked(self, peer: PeerName) -> bool:
         """Tell whether there is any link to `peer`, even if not established yet."""
         return peer in self._of_peer
+
+    def neighbour_count(self) -> int:
+        """Return to how many peers a link is established."""
+        return len(self._current)
+
+    def count(self, peer: PeerName) -> int:
+        """Return how many links there are to `peer`."""
+        return len(self._of_peer.get(peer, {}))
 
     def peer_count(self) -> int:
         """Return to how many peers there is any link."""

@@ -4,11 +4,15 @@ Theory of operation. The shell feeds inputs (`receive`), calls `tick` at `deadli
 each of the two. Time comes in as `now`, monotonic seconds; randomness as `rng`. The parts:
 
     neighbourhood        links: how they come, live and go (its own Theory of operation tells a link's life)
+    suspicion, health    which silent neighbours are dead
     dialler              targets and discovery: whom to dial and when
+    trimmer              which links are too many
     author               writes our record when our summary or our neighbours change
     store                the newest record of each origin
     exchange             pushes news and repairs what pushing missed, for records and for channels
     router               who is reachable, over which neighbour; unicasts
+    talk                 what a frame of another peer brings about
+    portrait, clone      what is shown of peers, and of a machine that has our identity, too
 
 What comes from other peers is refused, counted, and at worst costs them the link (`RemoteViolation`); it never raises
 here. Not here: who may join (the shell authenticates), what summaries mean, address ranges.
@@ -22,8 +26,8 @@ from typing import assert_never
 
 from gossip import wire
 from gossip.author import Author
+from gossip.clone import CloneWatch
 from gossip.dialler import Dialler
-from gossip.error import RemoteViolation
 from gossip.event import (
     ConnectTargets,
     DialFailed,
@@ -32,23 +36,31 @@ from gossip.event import (
     FrameReceived,
     GossipNews,
     Input,
+    LinkBlocked,
     LinkClosed,
+    LinkFree,
     LinkOpened,
     Output,
     PublishSummary,
+    ReportPaths,
     SendUnicast,
 )
 from gossip.exchange import Exchange, Gossiper
-from gossip.link import HEARTBEAT_INTERVAL_S, LINKS_MAX, Link, LinkTable
+from gossip.health import LATE_S, LocalHealth
+from gossip.link import LINKS_MAX, LinkTable
 from gossip.name import PeerName
 from gossip.neighbourhood import Neighbourhood
 from gossip.option import MeshOptions
 from gossip.outbox import Outbox
+from gossip.portrait import Portrait
 from gossip.record import Signer, Verify, is_authentic
 from gossip.router import Router
 from gossip.snapshot import decode_snapshot, encode_snapshot
 from gossip.store import Merged, RecordStore
-from gossip.view import Counters, LinkView, PeerView, TargetView
+from gossip.suspicion import Suspicion
+from gossip.talk import Talk
+from gossip.trimmer import Trimmer
+from gossip.view import CloneView, Counters, LinkView, PeerView, TargetView
 
 REPAIR_INTERVAL_S = 3.0
 """Between two glances at a random neighbour, ± REPAIR_JITTER. Pushing does the work; this mends what it missed."""
@@ -56,8 +68,11 @@ REPAIR_INTERVAL_S = 3.0
 REPAIR_JITTER = 0.2
 """So that the mesh does not breathe in step."""
 
-STALL_S = HEARTBEAT_INTERVAL_S
-"""Called this much later than asked, it is we who were stalled: no link is blamed for a silence that was ours."""
+Report = LinkOpened | LinkClosed | LinkBlocked | LinkFree | DialFailed | FrameReceived
+"""Inputs that tell what the network did."""
+
+Order = PublishSummary | ConnectTargets | ForgetTargets | GossipNews | SendUnicast | FencePeers | ReportPaths
+"""Inputs that tell what this host wants."""
 
 
 class Mesh:
@@ -81,9 +96,13 @@ class Mesh:
         self._me = signer.name
         self._rng = rng
         self._now = now
+        self._repair_at = now
+        self._deadline: float | None = None
         self._counters = Counters()
         self._outbox = Outbox()
         self._links = LinkTable()
+        self._clones = CloneWatch()
+        self._health = LocalHealth(now)
         self._author = Author(signer, epoch)
         self._store = RecordStore(is_authentic=lambda record: is_authentic(record, verify), counters=self._counters)
         self._exchange = Exchange(store=self._store, links=self._links, outbox=self._outbox, counters=self._counters)
@@ -106,6 +125,24 @@ class Mesh:
             outbox=self._outbox,
             now=now,
         )
+        self._join(trims=options.discovery)
+        if snapshot is not None:
+            self._restore(snapshot, now)
+        self._settle(now)
+
+    def _join(self, *, trims: bool) -> None:
+        """Make the parts that join the others."""
+        self._suspicion = Suspicion(
+            store=self._store, links=self._links, router=self._router, rng=self._rng, health=self._health
+        )
+        trimmer = Trimmer(
+            store=self._store,
+            links=self._links,
+            router=self._router,
+            targets=self._dialler.targets,
+            is_enabled=trims,
+            now=self._now,
+        )
         self._neighbourhood = Neighbourhood(
             me=self._me,
             store=self._store,
@@ -114,13 +151,32 @@ class Mesh:
             dialler=self._dialler,
             exchange=self._exchange,
             router=self._router,
+            suspicion=self._suspicion,
+            trimmer=trimmer,
+            clones=self._clones,
             outbox=self._outbox,
         )
-        self._repair_at = now
-        self._deadline: float | None = None
-        if snapshot is not None:
-            self._restore(snapshot, now)
-        self._settle(now)
+        self._talk = Talk(
+            me=self._me,
+            store=self._store,
+            links=self._links,
+            author=self._author,
+            dialler=self._dialler,
+            exchange=self._exchange,
+            router=self._router,
+            suspicion=self._suspicion,
+            neighbourhood=self._neighbourhood,
+            clones=self._clones,
+            outbox=self._outbox,
+            counters=self._counters,
+        )
+        self._portrait = Portrait(
+            me=self._me,
+            store=self._store,
+            links=self._links,
+            router=self._router,
+            discovery=self._dialler.discovery,
+        )
 
     def register(self, channel: str, gossiper: Gossiper) -> None:
         """Listen to `channel` and keep it repaired; before the first link, and once (else LocalMisuse)."""
@@ -132,7 +188,7 @@ class Mesh:
         """Take in one input. LocalMisuse if the caller broke the door's contract, never for what other peers did."""
         now = self._enter(now)
         match event:
-            case LinkOpened() | LinkClosed() | DialFailed() | FrameReceived():
+            case LinkOpened() | LinkClosed() | LinkBlocked() | LinkFree() | DialFailed() | FrameReceived():
                 self._report(event, now)
             case _:
                 self._order(event, now)
@@ -144,7 +200,8 @@ class Mesh:
         self._neighbourhood.beat(now)
         if now >= self._repair_at:
             self._repair_at = now + REPAIR_INTERVAL_S * self._rng.uniform(1 - REPAIR_JITTER, 1 + REPAIR_JITTER)
-            if neighbours := self._links.currents():
+            neighbours = [link for link in self._links.currents() if not link.is_blocked]
+            if neighbours:
                 self._exchange.glance(self._rng.choice(neighbours))
         self._dialler.dial_discovered(self._router.is_reachable, now)
         self._settle(now)
@@ -155,21 +212,17 @@ class Mesh:
 
     def outputs(self) -> list[Output]:
         """Return what is to be done, in order, and forget it."""
-        self._exchange.flush()
         return self._outbox.take()
 
     # -- queries -------------------------------------------------------------------------------------------------------
 
     def peers(self) -> tuple[PeerView, ...]:
         """Return all peers known or linked: ourselves first, then by name."""
-        others = dict.fromkeys((*self._store, *self._links.neighbours()))
-        others.pop(self._me, None)
-        return tuple(self._peer_view(peer) for peer in (self._me, *sorted(others)))
+        return self._portrait.peers(self._now)
 
     def peer(self, name: PeerName) -> PeerView | None:
         """Return one peer; None if it is neither known nor linked."""
-        is_known = name in self._store or self._links.current(name) is not None
-        return self._peer_view(name) if is_known else None
+        return self._portrait.peer(name, self._now)
 
     def links(self) -> tuple[LinkView, ...]:
         """Return all links, oldest first."""
@@ -178,6 +231,10 @@ class Mesh:
     def targets(self) -> tuple[TargetView, ...]:
         """Return all targets, in the order in which they were given."""
         return self._dialler.targets.views()
+
+    def clone(self) -> CloneView | None:
+        """Return what is known of another machine that lives under our identity; None if there is none."""
+        return self._clones.view(self._now)
 
     def counters(self) -> Counters:
         """Return a copy of what went wrong so far."""
@@ -197,7 +254,7 @@ class Mesh:
         neighbours = self._links.neighbours()
         laws = {
             "our own record is known": self._store.get(self._me) is not None,
-            "links are bounded": len(self._links) <= LINKS_MAX,
+            "links are bounded": len(self._links) <= 2 * LINKS_MAX,
             "records are bounded": len(self._store) <= wire.RECORDS_MAX,
             "a neighbour has a link that stands": all(
                 (link := self._links.current(peer)) is not None and self._links.get(link.ident) is link
@@ -213,7 +270,7 @@ class Mesh:
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
-    def _report(self, event: LinkOpened | LinkClosed | DialFailed | FrameReceived, now: float) -> None:
+    def _report(self, event: Report, now: float) -> None:
         """Take in what the network did."""
         match event:
             case LinkOpened():
@@ -221,19 +278,22 @@ class Mesh:
             case LinkClosed(ident, reason):
                 if (link := self._links.get(ident)) is not None:
                     self._neighbourhood.gone(link, reason, now)
+                else:
+                    self._neighbourhood.mirror_heard(ident, None, now)
             case DialFailed(target, reason):
                 self._dialler.failed(target, reason, now)
             case FrameReceived(ident, frame):
+                self._talk.frame_received(ident, frame, now)
+            case LinkBlocked(ident):
                 if (link := self._links.get(ident)) is not None:
-                    self._frame_received(link, frame, now)
+                    self._exchange.block(link)
+            case LinkFree(ident):
+                if (link := self._links.get(ident)) is not None:
+                    self._exchange.unblock(link)
             case _:
                 assert_never(event)
 
-    def _order(
-        self,
-        event: PublishSummary | ConnectTargets | ForgetTargets | GossipNews | SendUnicast | FencePeers,
-        now: float,
-    ) -> None:
+    def _order(self, event: Order, now: float) -> None:
         """Take in what this host wants."""
         match event:
             case PublishSummary(summary):
@@ -251,6 +311,8 @@ class Mesh:
             case FencePeers(peers):
                 for peer in peers:
                     self._fence(peer, now)
+            case ReportPaths(reports):
+                self._author.report(reports)
             case _:
                 assert_never(event)
 
@@ -263,94 +325,39 @@ class Mesh:
         self._outbox.changed(peer)
         self._outbox.persist()
 
-    # -- frames --------------------------------------------------------------------------------------------------------
-
-    def _frame_received(self, link: Link, encoded: bytes, now: float) -> None:
-        link.heard_at = now
-        try:
-            frame = wire.decode(encoded)
-            if isinstance(frame, wire.Hello):
-                self._neighbourhood.hello_received(link, frame, now)
-            elif isinstance(frame, wire.Bye):
-                self._neighbourhood.bye_received(link, frame, now)
-            elif not link.is_established:
-                raise RemoteViolation("frame before hello", type(frame).__name__)
-            else:
-                self._neighbourhood.confirm(link, now)
-                if self._links.get(link.ident) is link:
-                    self._talk(link, frame, now)
-        except RemoteViolation as violation:
-            self._counters.violations += 1
-            self._neighbourhood.close(link, str(violation), now)
-
-    def _talk(self, link: Link, frame: wire.Talk, now: float) -> None:
-        match frame:
-            case wire.Ping():
-                self._neighbourhood.ping_received(link, frame)
-            case wire.Pong(number):
-                link.pong(number, now)
-            case wire.Glance():
-                self._exchange.glance_received(link, frame, now)
-            case wire.Digest():
-                self._exchange.digest_received(link, frame, now)
-            case wire.Request():
-                self._exchange.request_received(link, frame, now)
-            case wire.Records():
-                self._records_received(link, frame, now)
-            case wire.State():
-                self._exchange.state_received(link, frame, now)
-            case wire.News():
-                self._exchange.news_received(link, frame)
-            case wire.Unicast():
-                self._router.unicast_received(frame)
-            case _:
-                assert_never(frame)
-
-    def _records_received(self, link: Link, frame: wire.Records, now: float) -> None:
-        for record, merged in self._exchange.records_received(link, frame, now):
-            if record.origin == self._me:
-                self._counters.overtaken += 1
-                self._author.overtaken(record, now)
-            else:
-                self._learned(record.origin, merged, now)
-
-    def _learned(self, origin: PeerName, merged: Merged, now: float) -> None:
-        known = self._store.get(origin)
-        assert known is not None
-        self._router.name_links(origin, known.body.links)
-        self._dialler.discovery.meet(origin, now)
-        self._outbox.changed(origin)
-        if merged is Merged.CHANGED:
-            self._dialler.discovery.renewed(origin, now)
-            self._outbox.persist()
-
     # -- what follows from every input ---------------------------------------------------------------------------------
 
     def _enter(self, now: float) -> float:
         """Return `now`, never before an earlier one; if we were stalled, excuse all links for that time."""
         now = max(now, self._now)
-        if self._deadline is not None and now - self._deadline > STALL_S:
-            self._neighbourhood.excuse(now - self._deadline)
+        late_s = -1.0 if self._deadline is None else now - self._deadline
+        self._health.called(late_s=late_s, now=now)
+        if late_s > LATE_S:
+            self._neighbourhood.excuse(late_s)
         self._now = now
         return now
 
     def _settle(self, now: float) -> None:
-        """Write our record, search the ways, dial the targets: whichever is due. Then set the deadline."""
+        """Write our record, search the ways, dial the targets, push: whichever is due. Then set the deadline."""
         record = self._author.write(now)
-        merged = Merged.NOTHING if record is None else self._store.merge(record, now)
+        merged = Merged.NOTHING if record is None else self._store.merge(record, None)
         if merged is not Merged.NOTHING:
             self._exchange.push(self._me, brought_by=None)
             self._outbox.changed(self._me)
         if merged is Merged.CHANGED:
             # The epoch may be beyond the one we were given: the next life must begin above it.
             self._outbox.persist()
-        self._router.search(now)
-        self._dialler.dial_targets(now)
+        if lost := self._router.search(now):
+            self._dialler.targets.lost(lost, now)
+        self._suspicion.ask(epoch=self._author.epoch)
+        self._dialler.dial_targets(self._router.is_reachable, now)
+        self._exchange.flush(now)
         due = (
             self._author.deadline(),
             self._router.deadline(),
             self._dialler.deadline(self._router.unreachable_count()),
             self._neighbourhood.deadline(),
+            self._exchange.deadline(),
             self._repair_at if self._links.currents() else None,
         )
         soonest = min((when for when in due if when is not None), default=None)
@@ -361,29 +368,6 @@ class Mesh:
         snapshot = decode_snapshot(encoded)
         for record in sorted(snapshot.records, key=lambda record: record.origin != self._me):
             merged = self._store.merge(record, None)
-            if merged is Merged.NOTHING:
-                continue
-            if record.origin == self._me:
-                self._author.overtaken(record, now)
-            else:
-                self._learned(record.origin, merged, now)
+            if merged in (Merged.CHANGED, Merged.RENEWED):
+                self._talk.learned(record, merged, now)
         self._dialler.targets.connect(snapshot.targets, replace=False, now=now)
-
-    def _peer_view(self, peer: PeerName) -> PeerView:
-        known = self._store.get(peer)
-        route = self._router.route(peer)
-        link = self._links.current(peer)
-        heard = (known.heard_at if known else None, link.heard_at if link else None, self._router.reachable_until(peer))
-        is_me = peer == self._me
-        return PeerView(
-            name=peer,
-            summary=known.body.summary if known else None,
-            epoch=known.record.epoch if known else 0,
-            version=known.record.version if known else 0,
-            reachable=is_me or route is not None,
-            hops=route.hops if route else None,
-            next_hop=route.next_hop if route else None,
-            linked=link.view() if link else None,
-            last_heard=self._now if is_me else max((when for when in heard if when is not None), default=None),
-            links=tuple(sorted(known.body.links)) if known else (),
-        )

@@ -7,28 +7,40 @@ Theory of operation.
                                    shows a Glance; we name them as
                                    our neighbour                     established
     their first further frame   -> surplus links to them are closed  confirmed
-    silence, violation, Bye,
+    silence                     -> see `gossip.suspicion`            in doubt
+    violation, Bye, silence,
     surplus, LinkClosed         -> we name them no more; back-off    gone
 
-Links to ourselves, to fenced peers and beyond LINKS_MAX never get beyond LinkOpened. Not here: what else frames say
-(`gossip.mesh`), which of several links is kept (`gossip.link`).
+Refused at LinkOpened: fenced peers, and who comes when LINKS_MAX links stand; these are told of others. Links to
+ourselves (*mirrors*) live until their Hello tells whether it is really us there or a clone. Not here: what else frames
+say (`gossip.talk`), which of several links is kept (`gossip.link`).
 """
 
 from __future__ import annotations
 
+from math import inf
+
 from gossip.author import Author
+from gossip.clone import CloneWatch
 from gossip.dialler import Dialler
 from gossip.error import LocalMisuse, RemoteViolation
 from gossip.event import LinkOpened
 from gossip.exchange import Exchange
-from gossip.link import LINKS_MAX, SILENCE_MAX_S, Link, LinkTable
-from gossip.name import PeerName
+from gossip.link import LINKS_MAX, LINKS_PER_PEER_MAX, Link, LinkTable
+from gossip.name import LinkId, PeerName
 from gossip.outbox import Outbox
 from gossip.router import Router
 from gossip.store import RecordStore
-from gossip.wire import WIRE_NEWEST, WIRE_OLDEST, Bye, ByeCode, Hello, Ping, Pong, bye
+from gossip.suspicion import SILENCE_MAX_S, Suspicion
+from gossip.trimmer import Trimmer
+from gossip.wire import FEATURES, WIRE_NEWEST, WIRE_OLDEST, Bye, ByeCode, Hello, Ping, Pong, bye
 
 REMOVED_REASON = "this peer was removed from the mesh"
+SURPLUS_REASON = "there are links enough"
+OURSELVES_REASON = "this is ourselves"
+
+MIRRORS_MAX = 4
+"""Links to ourselves that stand at once: two per dial, and a clone that dials in the same moment."""
 
 
 class Neighbourhood:
@@ -44,6 +56,9 @@ class Neighbourhood:
         dialler: Dialler,
         exchange: Exchange,
         router: Router,
+        suspicion: Suspicion,
+        trimmer: Trimmer,
+        clones: CloneWatch,
         outbox: Outbox,
     ) -> None:
         self._me = me
@@ -53,22 +68,25 @@ class Neighbourhood:
         self._dialler = dialler
         self._exchange = exchange
         self._router = router
+        self._suspicion = suspicion
+        self._trimmer = trimmer
+        self._clones = clones
         self._outbox = outbox
         self._serial = 0
+        self._mirrors: dict[LinkId, tuple[LinkOpened, float]] = {}
 
     def opened(self, event: LinkOpened, now: float) -> None:
-        """Greet whoever is there, unless it is ourselves or there is no room."""
-        if self._links.get(event.link) is not None:
+        """Greet whoever is there, unless it is fenced or there is no room."""
+        if self._links.get(event.link) is not None or event.link in self._mirrors:
             raise LocalMisuse(f"link {event.link} is open already")
         if event.peer == self._me:
-            self._outbox.close(event.link, "this is ourselves")
-            self._dialler.found(event.target, event.peer, now)
+            self._mirror_opened(event, now)
             return
         if self._store.is_fenced(event.peer):
             self._refuse(event, REMOVED_REASON, ByeCode.REMOVED, now)
             return
-        if len(self._links) >= LINKS_MAX:
-            self._refuse(event, f"no room: {LINKS_MAX} links already", ByeCode.OTHER, now)
+        if (full := self._fullness(event.peer)) is not None:
+            self._refuse(event, full, ByeCode.BUSY, now)
             return
         self._serial += event.outbound
         link = Link(
@@ -83,7 +101,7 @@ class Neighbourhood:
         )
         self._links.add(link)
         self._dialler.found(event.target, event.peer, now)
-        self._outbox.send(link.ident, Hello(WIRE_OLDEST, WIRE_NEWEST, self._author.epoch, link.serial))
+        self._outbox.send(link.ident, self._hello(link.serial))
 
     def hello_received(self, link: Link, hello: Hello, now: float) -> None:
         """Take the other end as our neighbour if we speak a common version."""
@@ -94,6 +112,8 @@ class Neighbourhood:
                 "no common wire version",
                 f"they speak {hello.wire_oldest} to {hello.wire_newest}, we {WIRE_OLDEST} to {WIRE_NEWEST}",
             )
+        link.wire = min(hello.wire_newest, WIRE_NEWEST)
+        link.features = frozenset(hello.features) & frozenset(FEATURES)
         self._links.establish(link, peer_epoch=hello.epoch, serial=hello.serial)
         # Before anything else: the first ping also tells them that their Hello has come.
         self._outbox.send(link.ident, Ping(link.next_ping(now)))
@@ -112,6 +132,7 @@ class Neighbourhood:
 
     def ping_received(self, link: Link, ping: Ping) -> None:
         """Answer a heartbeat."""
+        link.learn_rtt(ping.rtt_us)
         self._outbox.send(link.ident, Pong(ping.number))
 
     def bye_received(self, link: Link, frame: Bye, now: float) -> None:
@@ -120,6 +141,8 @@ class Neighbourhood:
         reason = f"closed by the peer: {told}"
         if frame.code == ByeCode.REMOVED:
             self._outbox.fenced_by(link.peer)
+        link.is_spared = frame.code in (ByeCode.BUSY, ByeCode.SURPLUS)
+        self._dialler.discovery.hint(frame.others)
         self._outbox.close(link.ident, reason)
         self.gone(link, reason, now)
 
@@ -138,16 +161,33 @@ class Neighbourhood:
     def gone(self, link: Link, reason: str, now: float) -> None:
         """Forget a link."""
         self._links.remove(link)
-        self._dialler.unlinked(link, reason, now)
+        if link.doubt:
+            self._suspicion.gone()
+        self._dialler.unlinked(link, reason, is_reachable=self._router.is_reachable(link.peer), now=now)
         self._name_neighbours()
 
     def beat(self, now: float) -> None:
-        """Ping the links whose time has come, close the silent ones."""
+        """Ping the links whose time has come, doubt the silent ones, give up the dead, and one that is too many."""
         for link in self._links:
-            if now >= link.heard_at + SILENCE_MAX_S:  # as `deadline` reckons: a difference may round otherwise
-                self.close(link, f"nothing heard for {SILENCE_MAX_S:.0f} s", now)
-            elif link.is_established and now >= link.ping_at:
-                self._outbox.send(link.ident, Ping(link.next_ping(now)))
+            if now >= self._suspicion.gives_up_at(link):
+                self.close(link, self._suspicion.verdict(link, now), now)
+                continue
+            if not link.is_established:
+                continue
+            if now >= self._suspicion.doubt_at(link):
+                self._suspicion.doubt(link, now)
+            if now >= link.ping_due_at():
+                self.ping(link, now)
+        for ident, (_, opened_at) in list(self._mirrors.items()):
+            if now >= opened_at + SILENCE_MAX_S:
+                self._mirror_closed(ident, OURSELVES_REASON)
+        if (surplus := self._trimmer.choose(now)) is not None:
+            surplus.is_spared = True
+            self.close(surplus, SURPLUS_REASON, now, ByeCode.SURPLUS)
+
+    def ping(self, link: Link, now: float) -> None:
+        """Send a heartbeat now."""
+        self._outbox.send(link.ident, Ping(link.next_ping(now), link.rtt_us()))
 
     def excuse(self, stalled_s: float) -> None:
         """Count a time in which this very process was stalled as nobody's silence."""
@@ -156,13 +196,56 @@ class Neighbourhood:
             link.pings.clear()
 
     def deadline(self) -> float | None:
-        """Return when the next link is to be pinged or given up; None without links."""
-        due = [link.heard_at + SILENCE_MAX_S for link in self._links]
-        due += [link.ping_at for link in self._links if link.is_established]
+        """Return when `beat` has something to do; None without links."""
+        due = [opened_at + SILENCE_MAX_S for _, opened_at in self._mirrors.values()]
+        for link in self._links:
+            doubted_at = inf if link.doubt or not link.is_established else self._suspicion.doubt_at(link)
+            pinged_at = link.ping_due_at() if link.is_established else inf
+            due.append(min(self._suspicion.gives_up_at(link), doubted_at, pinged_at))
+        if (trim_at := self._trimmer.deadline()) is not None:
+            due.append(trim_at)
         return min(due, default=None)
 
+    def mirror_heard(self, ident: LinkId, hello: Hello | None, now: float) -> None:
+        """Take in what came on a link to ourselves, None for its end: does it live the life that we live?"""
+        if ident not in self._mirrors:
+            return
+        opened, _ = self._mirrors[ident]
+        if hello is None or hello.epoch == self._author.epoch:
+            self._mirror_closed(ident, OURSELVES_REASON)
+            return
+        self._clones.link_seen(opened.address, now)
+        if opened.target is not None:
+            self._dialler.targets.cloned(opened.target)
+        self._mirror_closed(ident, "another machine with this peer's identity")
+
+    def _fullness(self, peer: PeerName) -> str | None:
+        """Why there is no room for another link with `peer`; None if there is."""
+        count = self._links.count(peer)
+        if count >= LINKS_PER_PEER_MAX:
+            return f"no room: {count} links with this peer already"
+        # A second link to a neighbour is let in for the moment in which the two ends choose between them.
+        return f"no room: {LINKS_MAX} links already" if len(self._links) >= LINKS_MAX and count != 1 else None
+
+    def _mirror_opened(self, event: LinkOpened, now: float) -> None:
+        self._dialler.found(event.target, event.peer, now)
+        if len(self._mirrors) >= MIRRORS_MAX:
+            self._outbox.close(event.link, OURSELVES_REASON)
+            return
+        self._mirrors[event.link] = (event, now)
+        self._outbox.send(event.link, self._hello(0))
+
+    def _mirror_closed(self, ident: LinkId, reason: str) -> None:
+        del self._mirrors[ident]
+        self._outbox.close(ident, reason)
+
+    def _hello(self, serial: int) -> Hello:
+        return Hello(WIRE_OLDEST, WIRE_NEWEST, self._author.epoch, serial, FEATURES)
+
     def _refuse(self, event: LinkOpened, reason: str, code: ByeCode, now: float) -> None:
-        self._outbox.send(event.link, bye(reason, code))
+        is_busy = code is ByeCode.BUSY
+        others = self._dialler.others(event.peer, self._router.is_reachable) if is_busy else ()
+        self._outbox.send(event.link, bye(reason, code, others))
         self._outbox.close(event.link, reason)
         if event.target is not None:
             self._dialler.failed(event.target, reason, now)

@@ -12,9 +12,9 @@ from gossip.name import PeerName, Target
 class MeshOptions:
     """Chosen once, at the start."""
 
-    dial_address: Callable[[PeerName, bytes], Target | None]
-    """(peer, its summary) → where to dial it; None if its summary does not tell. Pure, and must bear any bytes as
-    summary.
+    dial_addresses: Callable[[PeerName, bytes], tuple[Target, ...]]
+    """(peer, its summary) → where to dial it, the likeliest first, tried in turn; empty if its summary does not tell.
+    Pure, and must bear any bytes as summary.
     """
     discovery: bool = True
     """False: dial targets only, never peers that others told of."""

@@ -21,6 +21,12 @@ SUMMARY_BYTES_MAX = 8 * 1024
 RECORD_LINKS_MAX = 256
 """Neighbours that a record may name: four times our own LINKS_MAX, so that a later release may allow itself more."""
 
+REPORT_CHARACTERS_MAX = 120
+"""A phrase: `no answer from 198.51.100.7:51820 for 12 s`."""
+
+REPORTS_MAX = 32
+"""Ways that one record tells of: 5 KiB. Where more fail, the fault is near the peer that reports, and these show it."""
+
 BODY_BYTES_MAX = 16 * 1024
 """Summary, links (17 bytes each) and fields that are yet to come."""
 
@@ -88,11 +94,24 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         return (self.epoch, self.version, self.signature[:RANK_TAG_BYTES])
 
 
-class RecordBody(msgspec.Struct, frozen=True):
+class PathReport(msgspec.Struct, frozen=True, array_like=True):
+    """Packets of the origin do not go to `peer` directly. What is direct is not reported: there are N² ways."""
+
+    peer: Name
+    """Who is not reached directly."""
+    relay: Name | None
+    """Over whom packets go; None if they do not get there at all."""
+    reason: Annotated[str, msgspec.Meta(max_length=REPORT_CHARACTERS_MAX)]
+    """A phrase for people: why not directly."""
+
+
+class RecordBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """The fields of a body that this release knows. Others are ignored here and travel on in the bytes."""
 
     summary: Annotated[bytes, msgspec.Meta(max_length=SUMMARY_BYTES_MAX)]
     links: Annotated[tuple[Name, ...], msgspec.Meta(max_length=RECORD_LINKS_MAX)]
+    reports: Annotated[tuple[PathReport, ...], msgspec.Meta(max_length=REPORTS_MAX)] = ()
+    """Ways that are not direct, as the origin sees them."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -7,6 +7,8 @@ about the ways for a moment; the hop limit ends what would circle. Not here: sig
 
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
 
 from gossip.error import LocalMisuse
@@ -20,7 +22,7 @@ from gossip.store import RecordStore
 from gossip.topology import Route, Topology
 from gossip.unicast import ReplayWindow, is_authentic_unicast, write_unicast
 from gossip.view import Counters
-from gossip.wire import PAYLOAD_BYTES_MAX, Unicast
+from gossip.wire import MESH_CHANNEL, PAYLOAD_BYTES_MAX, Unicast
 
 ROUTES_INTERVAL_S = 0.1
 """Searching the ways is O(mesh); a burst of records costs it at most this often."""
@@ -51,6 +53,7 @@ class Router:
         self._counters = counters
         self._topology = Topology()
         self._routes: dict[PeerName, Route] = {}
+        self._avoided: tuple[PeerName, ...] = ()
         self._is_stale = True
         self._search_at = now
         self._reachable_until: dict[PeerName, float] = {}
@@ -61,30 +64,46 @@ class Router:
         """Note whom `peer` names as its neighbours."""
         self._is_stale |= self._topology.name_links(peer, neighbours)
 
+    def avoid(self, neighbours: tuple[PeerName, ...]) -> None:
+        """Use the links to these neighbours only for what cannot be reached in another way; at once."""
+        if neighbours != self._avoided:
+            self._avoided = neighbours
+            self._is_stale = True
+            self._search_at = -inf
+
     def forget(self, peer: PeerName) -> None:
         """Forget all about `peer`."""
         self.name_links(peer, ())
         self._reachable_until.pop(peer, None)
         self._windows.pop(peer, None)
 
-    def search(self, now: float) -> None:
-        """Search the ways anew if an edge came or went, and tell whose reachability that changed."""
+    def search(self, now: float) -> tuple[PeerName, ...]:
+        """Search the ways anew if an edge came or went, tell whose reachability that changed; return who was lost."""
         if not self._is_stale or now < self._search_at:
-            return
-        before, self._routes = self._routes, self._topology.routes(self._me)
+            return ()
+        before, self._routes = self._routes, self._topology.routes(self._me, self._avoided)
         self._is_stale = False
         self._search_at = now + ROUTES_INTERVAL_S
-        for peer in before:
-            if peer not in self._routes:
-                self._reachable_until[peer] = now
-                self._outbox.changed(peer)
+        lost = tuple(peer for peer in before if peer not in self._routes)
+        for peer in lost:
+            self._reachable_until[peer] = now
+            self._outbox.changed(peer)
         for peer in self._routes:
             if peer not in before:
                 self._outbox.changed(peer)
+        return lost
 
     def deadline(self) -> float | None:
         """Return when `search` has something to do; None if nothing has changed."""
         return self._search_at if self._is_stale else None
+
+    def is_me(self, peer: PeerName) -> bool:
+        """Tell whether `peer` is ourselves."""
+        return peer == self._me
+
+    def stays_joined(self, neighbour: PeerName) -> bool:
+        """Tell whether `neighbour` could be reached without our link to it."""
+        return self._topology.stays_joined(self._me, neighbour)
 
     def route(self, peer: PeerName) -> Route | None:
         """Return the way to `peer` as of the last search; None if there is none."""
@@ -109,20 +128,22 @@ class Router:
         if event.destination == self._me:
             self._outbox.deliver(Delivered(event.channel, self._me, event.payload, unicast=True))
             return
-        self._sequence += 1
-        self._forward(
-            write_unicast(
-                self._signer, event.channel, event.destination, event.payload, epoch=epoch, sequence=self._sequence
-            )
-        )
+        self._write(event.channel, event.destination, event.payload, epoch)
 
-    def unicast_received(self, unicast: Unicast) -> None:
-        """Deliver a unicast that is for us, once; pass on any other, unless its source was removed from the mesh."""
+    def send_own(self, destination: PeerName, payload: bytes, epoch: int) -> None:
+        """Sign and send a unicast on MESH_CHANNEL."""
+        self._write(MESH_CHANNEL, destination, payload, epoch)
+
+    def unicast_received(self, unicast: Unicast) -> Unicast | None:
+        """Deliver a unicast that is for us, once; pass on any other, unless its source was removed from the mesh.
+
+        Return it if it came on MESH_CHANNEL and was for us.
+        """
         if self._store.is_fenced(unicast.source):
             self._counters.fenced += 1
         elif unicast.destination != self._me:
             self._forward(unicast)
-        elif not self._exchange.is_registered(unicast.channel):
+        elif unicast.channel != MESH_CHANNEL and not self._exchange.is_registered(unicast.channel):
             self._counters.unregistered += 1
         elif unicast.source not in self._store:
             # A source is known before its unicasts come, as its record takes the same links; this bounds the windows.
@@ -131,25 +152,33 @@ class Router:
             self._counters.forged += 1
         elif not self._windows.setdefault(unicast.source, ReplayWindow()).take(unicast.epoch, unicast.sequence):
             self._counters.replayed += 1
+        elif unicast.channel == MESH_CHANNEL:
+            return unicast
         else:
             self._outbox.deliver(Delivered(unicast.channel, unicast.source, unicast.payload, unicast=True))
+        return None
 
     def check(self) -> bool:
         """Tell whether each next hop is a neighbour, as it must be unless the ways are to be searched anew."""
         hops = (route.next_hop for route in self._routes.values() if route.next_hop is not None)
         return self._is_stale or all(self._links.current(hop) is not None for hop in hops)
 
+    def _write(self, channel: str, destination: PeerName, payload: bytes, epoch: int) -> None:
+        self._sequence += 1
+        self._forward(write_unicast(self._signer, channel, destination, payload, epoch=epoch, sequence=self._sequence))
+
     def _forward(self, unicast: Unicast) -> None:
         link = self._link_towards(unicast.destination)
         if link is None or unicast.hops == 0:
             self._counters.unroutable += 1
             return
-        self._exchange.flush()  # Records of the source that are still owed go first.
+        self._exchange.push_now(link)  # Records of the source that are still owed go first.
         self._outbox.send(link.ident, msgspec.structs.replace(unicast, hops=unicast.hops - 1))
 
     def _link_towards(self, destination: PeerName) -> Link | None:
-        link = self._links.current(destination)
-        if link is not None:
-            return link
+        direct = self._links.current(destination)
+        if direct is not None and not direct.doubt:
+            return direct
         route = self._routes.get(destination)
-        return None if route is None or route.next_hop is None else self._links.current(route.next_hop)
+        on_the_way = None if route is None or route.next_hop is None else self._links.current(route.next_hop)
+        return on_the_way or direct

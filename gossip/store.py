@@ -14,6 +14,7 @@ from enum import Enum
 
 from gossip.error import RemoteViolation
 from gossip.name import PeerName
+from gossip.pace import Pace
 from gossip.record import RANK_NONE, Rank, Record, RecordBody, open_body
 from gossip.view import Counters
 from gossip.wire import RECORDS_MAX, DigestEntry
@@ -25,9 +26,11 @@ class Merged(Enum):
     """What a record did to the store."""
 
     NOTHING = "nothing"
-    """Known already, older, forged, unreadable, or one too many."""
+    """Known already, older, unreadable, one too many, or come too soon."""
     RENEWED = "renewed"
     """Newer than the known one, of the same life and with the same summary: the links may differ."""
+    FORGED = "forged"
+    """Not written by its origin."""
     CHANGED = "changed"
     """Its origin is new, or begins another life, or gives another summary of itself."""
 
@@ -39,7 +42,9 @@ class Known:
     record: Record
     body: RecordBody
     heard_at: float | None
-    """When it came (monotonic seconds); None if it was restored from a snapshot."""
+    """When it came (monotonic seconds); None if it was restored from a snapshot or is our own."""
+    pace: Pace
+    """How fast its origin has spoken lately; goes on from record to record."""
 
 
 class RecordStore:
@@ -96,8 +101,15 @@ class RecordStore:
         if known is None and len(self._known) >= RECORDS_MAX:
             self._counters.refused += 1
             return Merged.NOTHING
+        if known is not None and heard_at is not None and known.pace.next_at(heard_at) > heard_at:
+            self._counters.hurried += 1
+            return Merged.NOTHING
         if not self._is_authentic(record):
             self._counters.forged += 1
+            return Merged.FORGED
+        if known is not None and record.public_key != known.record.public_key:
+            # Its name is the hash of either key. The first that came is believed; both are known to no two peers alike.
+            self._counters.collided += 1
             return Merged.NOTHING
         try:
             body = open_body(record)
@@ -105,7 +117,9 @@ class RecordStore:
             # Its origin wrote that, not the neighbour who passed it on: no reason to part from the neighbour.
             self._counters.malformed += 1
             return Merged.NOTHING
-        self._known[record.origin] = Known(record, body, heard_at)
+        pace = Pace(heard_at) if known is None else known.pace
+        pace.take(heard_at)
+        self._known[record.origin] = Known(record, body, heard_at, pace)
         self._fingerprint ^= _mark(record)
         if known is None:
             return Merged.CHANGED

@@ -8,6 +8,9 @@ Theory of operation. Each target is in one phase (`gossip.view.TargetPhase`):
     DIALLING   link opened                          -> LINKED     (and the peer is remembered)
     DIALLING   link opened to ourselves             -> OURSELVES
     LINKED     last link to that peer ended         -> WAITING    (back-off)
+    LINKED     link to that peer given up: enough   -> REACHED, if discovery finds ways to all; else WAITING
+    REACHED    that peer can no longer be reached   -> WAITING, due now
+    REACHED    a link to that peer comes            -> LINKED
     any        connect                              -> WAITING, due now; LINKED and DIALLING stay
     any        forget                               -> gone
 
@@ -26,6 +29,12 @@ from gossip.error import LocalMisuse
 from gossip.name import PeerName, Target
 from gossip.view import TargetPhase, TargetView
 
+DIALS_MAX = 8
+"""Dials under way at once: each holds a socket, and a handshake costs milliseconds."""
+
+ROOM_INTERVAL_S = 0.5
+"""When a target that had to wait for others looks again."""
+
 TARGETS_MAX = 1024
 """As many as peers we build for; more are a mistake in somebody's configuration."""
 
@@ -36,12 +45,16 @@ class _State:
     phase: TargetPhase = TargetPhase.WAITING
     peer: PeerName | None = None
     reason: str | None = None
+    is_spared: bool = False
+    """The last link to its peer was given up, or refused, because there are links enough."""
 
 
 class TargetTable:
     """All targets and their phases."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, may_rest: bool) -> None:
+        """`may_rest`: a target whose peer is reached over others may go without a link, see REACHED."""
+        self._may_rest = may_rest
         self._rng = rng
         self._states: dict[Target, _State] = {}
         self._due_at: float | None = None
@@ -63,8 +76,9 @@ class TargetTable:
         self._states = {target: state for target, state in self._states.items() if target in wanted or target in kept}
         for target in wanted:
             state = self._states.setdefault(target, _State(Backoff(now)))
-            if state.phase in (TargetPhase.WAITING, TargetPhase.OURSELVES):
+            if state.phase in (TargetPhase.WAITING, TargetPhase.OURSELVES, TargetPhase.REACHED):
                 state.phase = TargetPhase.WAITING
+                state.is_spared = False
                 state.backoff.reset(now)
         self._reckon()
         return self.names() != before
@@ -75,22 +89,31 @@ class TargetTable:
         self._reckon()
         return bool(dropped)
 
-    def start_due(self, is_linked: Callable[[PeerName], bool], room: int, now: float) -> list[Target]:
+    def start_due(
+        self,
+        is_linked: Callable[[PeerName], bool],
+        is_reachable: Callable[[PeerName], bool],
+        room: int,
+        now: float,
+    ) -> list[Target]:
         """Return the targets to dial now, at most `room` of them; they are DIALLING from here on."""
         if self._due_at is None or now < self._due_at:
             return []
         started: list[Target] = []
+        room = min(room, DIALS_MAX - sum(state.phase is TargetPhase.DIALLING for state in self._states.values()))
         for target, state in self._states.items():
             if state.phase is not TargetPhase.WAITING or state.backoff.next_at > now:
                 continue
             if state.peer is not None and is_linked(state.peer):
                 state.phase = TargetPhase.LINKED
+            elif self._may_rest and state.is_spared and state.peer is not None and is_reachable(state.peer):
+                state.phase = TargetPhase.REACHED
             elif len(started) < room:
                 state.phase = TargetPhase.DIALLING
                 started.append(target)
             else:
-                state.reason = "no room for another link"
-                state.backoff.fail(now, self._rng)
+                state.reason = "other targets are tried first"
+                state.backoff.next_at = now + ROOM_INTERVAL_S
         self._reckon()
         return started
 
@@ -117,18 +140,46 @@ class TargetTable:
     def linked(self, peer: PeerName) -> None:
         """Note that there is a link to `peer`: its targets need no dial."""
         for state in self._states.values():
-            if state.peer == peer and state.phase is TargetPhase.WAITING:
+            if state.peer == peer and state.phase in (TargetPhase.WAITING, TargetPhase.REACHED):
                 state.phase = TargetPhase.LINKED
                 state.reason = None
+                state.is_spared = False
         self._reckon()
 
-    def unlinked(self, peer: PeerName, reason: str, *, lived_s: float, now: float) -> None:
-        """Note that the last link to `peer` ended, after `lived_s` seconds."""
+    def unlinked(
+        self, peer: PeerName, reason: str, *, is_spared: bool, is_reachable: bool, lived_s: float, now: float
+    ) -> None:
+        """Note that the last link to `peer` ended, after `lived_s` seconds.
+
+        `is_spared`: only because there are links enough; `is_reachable`: it is reached over others.
+        """
         for state in self._states.values():
-            if state.peer == peer and state.phase is TargetPhase.LINKED:
-                self._wait(state, reason)
-                state.backoff.end(now, lived_s, self._rng)
+            if state.peer != peer or state.phase is not TargetPhase.LINKED:
+                continue
+            self._wait(state, reason)
+            state.backoff.end(now, lived_s, self._rng)
+            state.is_spared = is_spared
+            if self._may_rest and state.is_spared and is_reachable:
+                state.phase = TargetPhase.REACHED
         self._reckon()
+
+    def lost(self, peers: tuple[PeerName, ...], now: float) -> None:
+        """Note that these peers cannot be reached any more: their targets are dialled."""
+        for state in self._states.values():
+            if state.phase is TargetPhase.REACHED and state.peer in peers:
+                self._wait(state, "no longer reached over others")
+                state.backoff.reset(now)
+        self._reckon()
+
+    def leads_to(self, peer: PeerName) -> bool:
+        """Tell whether `peer` was found at a target."""
+        return any(state.peer == peer for state in self._states.values())
+
+    def cloned(self, target: Target) -> None:
+        """Note that who was found there is not ourselves but another machine with our identity."""
+        state = self._states.get(target)
+        if state is not None and state.phase is TargetPhase.OURSELVES:
+            state.reason = "another machine with this peer's identity is there"
 
     def deadline(self) -> float | None:
         """Return when the next target is due; None if none waits."""

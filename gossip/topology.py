@@ -48,15 +48,43 @@ class Topology:
                 has_changed = True
         return has_changed
 
-    def routes(self, start: PeerName) -> dict[PeerName, Route]:
-        """Return the shortest route to each peer that can be reached from `start`, itself included."""
+    def routes(self, start: PeerName, avoided: tuple[PeerName, ...] = ()) -> dict[PeerName, Route]:
+        """Return the shortest route to each peer that can be reached from `start`, itself included.
+
+        The links from `start` to `avoided` are used only for what cannot be reached in another way.
+        """
         routes = {start: Route(0, None)}
-        queue = deque([start])
+        neighbours = self._mutual.get(start, {})
+        for first in ([peer for peer in neighbours if peer not in avoided], [*avoided]):
+            queue: deque[PeerName] = deque()
+            for neighbour in first:
+                if neighbour in neighbours and neighbour not in routes:
+                    routes[neighbour] = Route(1, neighbour)
+                    queue.append(neighbour)
+            self._search(queue, routes)
+        return routes
+
+    def stays_joined(self, one: PeerName, other: PeerName) -> bool:
+        """Tell whether `one` and `other` would still reach each other without the link between them."""
+        seen = {one: None, other: None}
+        queue = deque(peer for peer in self._mutual.get(one, {}) if peer != other)
+        seen.update(dict.fromkeys(queue))
+        ends = self._mutual.get(other, {})
+        while queue:
+            peer = queue.popleft()
+            if peer in ends:
+                return True
+            for neighbour in self._mutual.get(peer, {}):
+                if neighbour not in seen:
+                    seen[neighbour] = None
+                    queue.append(neighbour)
+        return False
+
+    def _search(self, queue: deque[PeerName], routes: dict[PeerName, Route]) -> None:
         while queue:
             peer = queue.popleft()
             here = routes[peer]
             for neighbour in self._mutual.get(peer, {}):
                 if neighbour not in routes:
-                    routes[neighbour] = Route(here.hops + 1, here.next_hop or neighbour)
+                    routes[neighbour] = Route(here.hops + 1, here.next_hop)
                     queue.append(neighbour)
-        return routes

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gossip.name import LinkId, PeerName, Target
+from gossip.record import PathReport
 
 
 class TargetPhase(StrEnum):
@@ -20,8 +21,12 @@ class TargetPhase(StrEnum):
     """The shell has been asked to dial."""
     LINKED = "linked"
     """There is a link to the peer found there, whoever dialled it."""
+    REACHED = "reached"
+    """Found, and the link to that peer was given up because there are links enough; dialled again when the peer can no
+    longer be reached over others.
+    """
     OURSELVES = "ourselves"
-    """It led to this very peer; not dialled until asked again."""
+    """It led to this very peer, or to another machine with its identity; not dialled until asked again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,12 @@ class LinkView:
     """True if we dialled."""
     established: bool
     """True once the other end has said hello in a version we speak."""
+    wire: int
+    """The wire version that both ends speak; 0 until established."""
+    features: tuple[str, ...]
+    """What both ends can do beyond that version, sorted."""
+    in_doubt: bool
+    """True while nothing is heard and others are being asked."""
     rtt_s: float | None
     """Smoothed round-trip time in seconds; None before the first answer."""
     opened_at: float
@@ -90,6 +101,24 @@ class PeerView:
     """
     links: tuple[PeerName, ...]
     """Whom it names as its neighbours, sorted."""
+    reports: tuple[PathReport, ...]
+    """To whom its packets do not go directly, as it says itself."""
+    dial_failure: str | None
+    """Why our last attempt at a link with it, or our last link, failed; None if none did since it last spoke."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloneView:
+    """Another machine lives under our identity: its state folder, or its whole disk, was copied."""
+
+    times: int
+    """How often its records or links have come."""
+    last_at: float
+    """When it last showed (monotonic seconds)."""
+    summary: bytes | None
+    """What it says of itself; None while only a link has shown it."""
+    address: str | None
+    """"ip:port" of its link with us; None while it has none."""
 
 
 @dataclass(slots=True)
@@ -108,6 +137,10 @@ class Counters:
     """Records of further origins when RECORDS_MAX were known already."""
     overtaken: int = 0
     """Records in our own name that we did not write in this life: a restored backup or a cloned machine."""
+    hurried: int = 0
+    """Records not taken because their origin speaks faster than anybody needs to; a later one is."""
+    collided: int = 0
+    """Records of a name that another key has, too: two peers bear one name."""
     fenced: int = 0
     """Records and unicasts of peers that were removed from the mesh."""
     strangers: int = 0

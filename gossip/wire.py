@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 
 from gossip.error import RemoteViolation
+from gossip.name import Target
 from gossip.record import COUNT_MAX, Count, Name, PublicKeyBytes, Rank, Record, SignatureBytes
 
 WIRE_OLDEST = 1
@@ -36,6 +37,9 @@ full.
 CHANNELS_MAX = 64
 """Channels compared in one glance; this release has fewer than ten."""
 
+MESH_CHANNEL = "mesh"
+"""Unicasts between Meshes themselves (`gossip.suspicion`); nobody else can register it."""
+
 HOPS_MAX = 32
 """Links a unicast may cross: a mesh of log2 N links has paths below 10, a chain of hosts without discovery may need
 more. Ends loops.
@@ -44,6 +48,20 @@ more. Ends loops.
 REASON_CHARACTERS_MAX = 256
 """A sentence, for people."""
 
+OTHERS_MAX = 4
+"""Addresses named by a peer that has no room: one of them will have some."""
+
+ADDRESS_CHARACTERS_MAX = 300
+"""A host name has 253 at most (RFC 1035 section 2.3.4), and there is the port."""
+
+FEATURES_MAX = 64
+"""Far more than there will be before the wire version grows."""
+
+FEATURES: tuple[str, ...] = ()
+"""What this release can do beyond WIRE_NEWEST: nothing yet."""
+
+Feature = Annotated[str, msgspec.Meta(max_length=32)]
+Address = Annotated[Target, msgspec.Meta(min_length=1, max_length=ADDRESS_CHARACTERS_MAX)]
 Channel = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 Payload = Annotated[bytes, msgspec.Meta(max_length=PAYLOAD_BYTES_MAX)]
 Fingerprint = Annotated[bytes, msgspec.Meta(max_length=64)]
@@ -57,6 +75,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
     epoch: Count
     serial: Count
     """The dialler's number for this dial, growing within its epoch; 0 from the side that was dialled."""
+    features: Annotated[tuple[Feature, ...], msgspec.Meta(max_length=FEATURES_MAX)] = ()
+    """What the sender can do beyond its wire versions. Only what both ends name is used on a link."""
 
 
 class ByeCode(IntEnum):
@@ -66,6 +86,10 @@ class ByeCode(IntEnum):
     """Nothing that it could act upon."""
     REMOVED = 1
     """It was removed from the mesh; no member will speak with it again."""
+    BUSY = 2
+    """There is no room for a link with it; others are named instead."""
+    SURPLUS = 3
+    """There are links enough, at both ends: its targets at this peer need no dial while this peer can be reached."""
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -74,12 +98,16 @@ class Bye(msgspec.Struct, frozen=True, array_like=True, tag=1):
     reason: Annotated[str, msgspec.Meta(max_length=REASON_CHARACTERS_MAX)]
     code: Count = ByeCode.OTHER.value
     """The same for the machine at the other end, see `ByeCode`."""
+    others: Annotated[tuple[Address, ...], msgspec.Meta(max_length=OTHERS_MAX)] = ()
+    """Where else to dial, with BUSY."""
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Heartbeat; answered at once by a Pong of the same number."""
 
     number: Count
+    rtt_us: Count = 0
+    """The round-trip time as the sender knows it, in microseconds: who only answers cannot measure. 0: unknown."""
 
 
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -195,9 +223,10 @@ def decode(encoded: bytes) -> Frame:
         raise RemoteViolation("unreadable frame", str(error)) from error
 
 
-def bye(reason: str, code: ByeCode = ByeCode.OTHER) -> Bye:
-    """Return a Bye with as much of `reason` as it holds."""
-    return Bye(reason[:REASON_CHARACTERS_MAX], code.value)
+def bye(reason: str, code: ByeCode = ByeCode.OTHER, others: tuple[Target, ...] = ()) -> Bye:
+    """Return a Bye with as much of `reason` and `others` as it holds."""
+    named = tuple(other for other in others if 0 < len(other) <= ADDRESS_CHARACTERS_MAX)
+    return Bye(reason[:REASON_CHARACTERS_MAX], code.value, named[:OTHERS_MAX])
 
 
 assert COUNT_MAX < 2**63

@@ -37,7 +37,7 @@ from weavemesh.operation import Operation
 from weavemesh.overlay.plan import PlanInput, check, plan, tunnel_mtu, ula_prefix
 from weavemesh.overlay.probe import ProbeName, Prober
 from weavemesh.overlay.state import DesiredState, Endpoint, IPAddress
-from weavemesh.planning import dial_address, planned_peers, probe_addresses
+from weavemesh.planning import dial_addresses, planned_peers, probe_addresses
 from weavemesh.pool import AddressPool, AllocationRefused, PodAddresses
 from weavemesh.probing import TunnelProbes
 from weavemesh.reconciler import Reconciler
@@ -356,7 +356,7 @@ async def _refuse_overlap(kernel: Kernel, config: AgentConfig) -> None:
 
 
 def _open_mesh(config: AgentConfig, identity: Identity, epoch: int, snapshot: bytes | None, now: float) -> Mesh:
-    options = MeshOptions(dial_address=dial_address, discovery=config.discovery)
+    options = MeshOptions(dial_addresses=dial_addresses, discovery=config.discovery)
     try:
         return Mesh(
             signer=identity,

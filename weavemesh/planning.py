@@ -13,6 +13,9 @@ from weavemesh.overlay.state import Endpoint, PublicKey
 from weavemesh.secret import ClusterSecret
 from weavemesh.summary import Summary, SummaryInvalid
 
+DIAL_ADDRESSES_MAX = 4
+"""Addresses of one peer that are dialled in turn: the likeliest come first; a host of many has bridges among them."""
+
 
 def summary_of(view: PeerView) -> Summary | None:
     """What a peer says of itself; None if it has said nothing or nothing that we understand."""
@@ -55,13 +58,13 @@ def probe_addresses(
     return found
 
 
-def dial_address(_: PeerName, encoded: bytes) -> Target | None:
-    """Where to dial a peer of this summary (`gossip.MeshOptions.dial_address`); None if it does not tell."""
+def dial_addresses(_: PeerName, encoded: bytes) -> tuple[Target, ...]:
+    """Where to dial a peer of this summary (`gossip.MeshOptions.dial_addresses`); empty if it does not tell."""
     summary = _decode(encoded)
     if summary is None:
-        return None
+        return ()
     endpoints = (*summary.advertised_endpoints(), *summary.own_endpoints())
-    return Target(endpoints[0].text()) if endpoints else None
+    return tuple(dict.fromkeys(Target(endpoint.text()) for endpoint in endpoints))[:DIAL_ADDRESSES_MAX]
 
 
 def _endpoints(view: PeerView, summary: Summary) -> tuple[Endpoint, ...]:

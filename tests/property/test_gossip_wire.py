@@ -157,7 +157,7 @@ def test_a_mesh_survives_whatever_a_peer_says_and_believes_nothing_unsigned(said
         signer=FakeSigner("me"),
         verify=fake_verify,
         epoch=1,
-        options=MeshOptions(dial_address=lambda _peer, _summary: Target("h:1")),
+        options=MeshOptions(dial_addresses=lambda _peer, _summary: (Target("h:1"),)),
         rng=random.Random(1),
         snapshot=None,
         now=0.0,

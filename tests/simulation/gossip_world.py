@@ -21,6 +21,7 @@ from gossip import (
     Delivered,
     Dial,
     DialFailed,
+    FencedBy,
     FrameReceived,
     GossipNews,
     Input,
@@ -112,6 +113,7 @@ class Host:
     seen: dict[PeerName, tuple[int, int]] = field(default_factory=dict)
     """Newest (epoch, version) seen of each origin in this life."""
     unicasts: list[tuple[PeerName, bytes]] = field(default_factory=list)
+    fenced_by: dict[PeerName, None] = field(default_factory=dict)
     links_opened: int = 0
     frames_sent: int = 0
     bytes_sent: int = 0
@@ -166,7 +168,7 @@ class World:
             signer=host.signer,
             verify=self._verify,
             epoch=host.epoch,
-            options=MeshOptions(dial_address=_address_in_summary, discovery=self._discovery),
+            options=MeshOptions(dial_addresses=_address_in_summary, discovery=self._discovery),
             rng=random.Random(self.rng.getrandbits(64)),
             snapshot=host.disk,
             now=self.now,
@@ -314,6 +316,8 @@ class World:
                     self._check_record(host, mesh, peer)
                 case Persist():
                     host.disk = mesh.snapshot()
+                case FencedBy(peer):
+                    host.fenced_by[peer] = None
 
     def _delivered(self, host: Host, source: PeerName, payload: bytes, *, is_unicast: bool) -> None:
         if is_unicast:
@@ -433,8 +437,8 @@ class World:
             del self._recent[0]
 
 
-def _address_in_summary(_: PeerName, summary: bytes) -> Target | None:
-    return Target(summary.split(b" ")[0].decode()) if summary else None
+def _address_in_summary(_: PeerName, summary: bytes) -> tuple[Target, ...]:
+    return (Target(summary.split(b" ")[0].decode()),) if summary else ()
 
 
 def _pair(one: Host, other: Host) -> tuple[int, int]:

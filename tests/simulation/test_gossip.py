@@ -109,7 +109,7 @@ def speak(world: World, _: random.Random, one: Host, other: Host) -> None:
 def no_target_waits(world: World) -> bool:
     """Tell whether every target has been found, after however long a back-off."""
     views = [view for host in world.hosts if host.mesh is not None for view in host.mesh.targets()]
-    return all(view.phase in (TargetPhase.LINKED, TargetPhase.OURSELVES) for view in views)
+    return all(view.phase in (TargetPhase.LINKED, TargetPhase.REACHED, TargetPhase.OURSELVES) for view in views)
 
 
 class Quiet:

@@ -1,7 +1,7 @@
 import pytest
 
 from gossip import SUMMARY_BYTES_MAX, LocalMisuse
-from gossip.author import OVERTAKEN_INTERVAL_S, PUBLISH_INTERVAL_S, Author
+from gossip.author import LOSS_INTERVAL_S, OVERTAKEN_INTERVAL_S, Author
 from gossip.record import COUNT_MAX, open_body
 from tests.unit.gossip.transcript import NAMES, SIGNERS, record
 
@@ -32,9 +32,9 @@ def test_a_burst_of_changes_becomes_one_record() -> None:
     it.describe(b"one")
     it.link((NAMES["ann"],))
     it.describe(b"two")
-    assert it.deadline() == PUBLISH_INTERVAL_S
-    assert it.write(PUBLISH_INTERVAL_S / 2) is None
-    second = it.write(PUBLISH_INTERVAL_S)
+    assert it.deadline() == LOSS_INTERVAL_S
+    assert it.write(LOSS_INTERVAL_S / 2) is None
+    second = it.write(LOSS_INTERVAL_S)
     assert second is not None
     assert (second.version, open_body(second).summary, open_body(second).links) == (2, b"two", (NAMES["ann"],))
 

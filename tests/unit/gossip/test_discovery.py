@@ -20,6 +20,7 @@ class Scene:
         self.linked: list[str] = []
         self.reachable: list[str] = list(peers)
         self.silent: list[str] = []
+        self.loads: dict[str, int] = {}
         for peer in peers:
             self.discovery.meet(PeerName(peer), 0.0)
 
@@ -29,7 +30,8 @@ class Scene:
                 linked_count=len(self.linked),
                 is_linked=lambda peer: peer in self.linked,
                 is_reachable=lambda peer: peer in self.reachable,
-                address=lambda peer: None if peer in self.silent else Target(peer),
+                addresses=lambda peer: () if peer in self.silent else (Target(peer), Target(f"{peer}:2")),
+                load=lambda peer: self.loads.get(peer, 0),
                 room=room,
                 now=now,
             )
@@ -60,19 +62,52 @@ def test_only_the_smaller_name_dials_at_once() -> None:
 
 def test_the_larger_waits_anew_after_a_lost_link() -> None:
     scene = Scene("a")
-    scene.discovery.unlinked(PeerName("a"), lived_s=100.0, now=60.0)
+    scene.discovery.unlinked(PeerName("a"), "reset", lived_s=100.0, now=60.0)
     assert scene.choose(61.0) == []
-    assert scene.choose(60.0 + DIAL_FALLBACK_S) == ["a"]
+    assert scene.choose(60.0 + DIAL_FALLBACK_S) == ["a:2"], "its other address this time"
 
 
 def test_failed_dials_back_off_and_news_of_the_peer_ends_that() -> None:
     scene = Scene("n")
     assert scene.choose(0.0) == ["n"]
-    assert scene.discovery.failed(Target("n"), 1.0)
+    scene.discovery.failed(Target("n"), "refused", 1.0)
+    assert scene.discovery.failure(PeerName("n")) == "refused"
     assert scene.choose(1.4) == []
     scene.discovery.renewed(PeerName("n"), 1.4)
+    assert scene.discovery.failure(PeerName("n")) is None
     assert scene.choose(2.0) == ["n"]
-    assert not scene.discovery.failed(Target("unknown"), 2.0)
+    scene.discovery.failed(Target("unknown"), "refused", 2.0)
+
+
+def test_the_addresses_of_a_peer_are_tried_in_turn() -> None:
+    scene = Scene("n")
+    dialled = []
+    for attempt in range(4):
+        (target,) = scene.choose(100.0 * attempt)
+        dialled.append(target)
+        scene.discovery.failed(Target(target), "refused", 100.0 * attempt)
+    assert dialled == ["n", "n:2", "n", "n:2"]
+
+
+def test_of_those_drawn_the_peers_with_the_fewest_links_are_dialled() -> None:
+    scene = Scene("n", "o", "p", "q")
+    scene.linked = ["n", "o"]
+    scene.loads = {"p": 9, "q": 3}
+    assert scene.choose(0.0) == ["q"]
+
+
+def test_hints_are_dialled_first_and_bounded() -> None:
+    scene = Scene("n")
+    scene.discovery.hint(tuple(Target(f"hint{number}") for number in range(100)))
+    assert scene.choose(0.0) == ["hint0", "hint1", "hint2"]
+    scene.discovery.failed(Target("hint0"), "refused", 0.1)
+    scene.discovery.found(Target("hint1"), PeerName("z"), 0.1)
+    scene.discovery.found(Target("hint2"), PeerName("y"), 0.1)
+    scene.linked = ["z", "y"]
+    assert scene.choose(0.5) == ["hint3"]
+    silent = Scene(is_enabled=False)
+    silent.discovery.hint((Target("hint"),))
+    assert silent.choose(0.0) == []
 
 
 def test_a_dial_that_finds_another_peer_counts_as_failed() -> None:
@@ -80,7 +115,8 @@ def test_a_dial_that_finds_another_peer_counts_as_failed() -> None:
     scene.choose(0.0)
     scene.discovery.found(Target("n"), PeerName("other"), 0.1)
     assert scene.choose(0.5) == []
-    assert scene.choose(1.0) == ["n"]
+    assert scene.discovery.failure(PeerName("n")) == "n leads to another peer, other"
+    assert scene.choose(1.0) == ["n:2"]
 
 
 def test_the_linked_and_those_without_address_are_not_dialled() -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from gossip import Counters, Delivered, LinkId, LocalMisuse, SendFrame
-from gossip.exchange import RECORDS_FRAME_BYTES, Exchange
-from gossip.link import ANSWER_INTERVAL_S, Link, LinkTable
+from gossip import Counters, Delivered, LinkId, LocalMisuse, RemoteViolation, SendFrame
+from gossip.exchange import FORGED_MAX, PASSED_ON_MAX, RECORDS_FRAME_BYTES, Exchange
+from gossip.link import ANSWER_INTERVAL_S, PUSH_INTERVAL_S, Link, LinkTable
 from gossip.outbox import Outbox
 from gossip.record import Record, RecordBody, is_authentic, seal
 from gossip.store import RecordStore
@@ -46,8 +47,8 @@ class Scene:
         self.links.establish(it, peer_epoch=1, serial=1)
         return it
 
-    def sent(self) -> list[tuple[LinkId, Frame] | Delivered]:
-        self.exchange.flush()
+    def sent(self, now: float = 100.0) -> list[tuple[LinkId, Frame] | Delivered]:
+        self.exchange.flush(now)
         outputs: list[tuple[LinkId, Frame] | Delivered] = []
         for output in self.outbox.take():
             if isinstance(output, SendFrame):
@@ -113,9 +114,90 @@ def test_both_sides_of_a_differing_channel_send_their_state() -> None:
 def test_a_channel_that_nobody_registered_is_counted() -> None:
     scene = Scene()
     scene.exchange.state_received(scene.ann, State("else", b"", answer=True), 0.0)
-    scene.exchange.news_received(scene.ann, News("else", b""))
     assert scene.sent() == []
-    assert scene.counters == Counters(unregistered=2)
+    assert scene.counters == Counters(unregistered=1)
+
+
+def test_news_of_a_channel_unknown_here_is_passed_on_once() -> None:
+    scene = Scene()
+    for neighbour in (scene.ann, scene.bob, scene.ann):
+        scene.exchange.news_received(neighbour, News("else", b"hear"))
+    scene.exchange.news_received(scene.bob, News("else", b"hear more"))
+    assert scene.sent() == [(2, News("else", b"hear")), (1, News("else", b"hear more"))]
+    assert scene.counters == Counters(unregistered=4)
+
+
+def test_what_is_remembered_of_news_passed_on_is_bounded() -> None:
+    scene = Scene()
+    for number in (*range(PASSED_ON_MAX + 1), 0):
+        scene.exchange.news_received(scene.ann, News("else", b"%d" % number))
+    assert len(scene.sent()) == PASSED_ON_MAX + 2, "the oldest was forgotten and went again"
+
+
+def test_news_goes_in_batches_where_there_is_much_of_it() -> None:
+    scene = Scene()
+    scene.exchange.records_received(scene.ann, Records((record("cat", 1, 1),)), 0.0)
+    assert scene.sent(0.0) == [(2, Records((record("cat", 1, 1),)))]
+    assert scene.exchange.deadline() is None
+    scene.exchange.records_received(scene.ann, Records((record("dan", 1, 1),)), 0.01)
+    scene.exchange.records_received(scene.ann, Records((record("eve", 1, 1),)), 0.02)
+    assert scene.sent(0.02) == []
+    assert scene.exchange.deadline() == PUSH_INTERVAL_S
+    assert scene.sent(PUSH_INTERVAL_S) == [(2, Records((record("dan", 1, 1), record("eve", 1, 1))))]
+
+
+def test_what_is_owed_goes_before_its_turn_when_a_unicast_needs_it() -> None:
+    scene = Scene()
+    for version in (1, 2):
+        scene.exchange.records_received(scene.ann, Records((record("cat", 1, version),)), 0.0)
+        scene.sent(0.0)
+    scene.exchange.push_now(scene.bob)
+    assert scene.sent(0.0) == [(2, Records((record("cat", 1, 2),)))]
+
+
+def test_over_a_blocked_link_debts_are_merged_until_it_is_free() -> None:
+    scene = Scene()
+    scene.exchange.block(scene.bob)
+    for number in range(100):
+        scene.words.text = b"words %d" % number
+        scene.exchange.spread("words", b"word %d" % number)
+        scene.exchange.records_received(scene.ann, Records((record("cat", 1, number + 1),)), float(number))
+    glance = Glance(b"another", (ChannelDigest("words", b"theirs"),))
+    scene.exchange.glance_received(scene.bob, glance, 100.0)
+    scene.exchange.digest_received(scene.bob, Digest(()), 100.0)
+    scene.exchange.request_received(scene.bob, Request((NAMES["cat"],)), 100.0)
+    scene.exchange.state_received(scene.bob, State("words", b"theirs", answer=True), 100.0)
+    said = [output for output in scene.sent() if not isinstance(output, Delivered)]
+    assert [frame for ident, frame in said if ident == scene.bob.ident] == []
+    scene.exchange.unblock(scene.bob)
+    assert scene.sent(200.0) == [(2, State("words", b"words 99", answer=False)), (2, Records((record("cat", 1, 100),)))]
+    assert scene.bob.owed == {}
+
+
+def test_a_glance_that_differs_while_news_is_under_way_is_passed_over_twice() -> None:
+    scene = Scene(record("cat", 1, 1))
+    glance = Glance(b"another", ())
+    answers = []
+    for number in range(6):
+        at = 10.0 * number
+        scene.exchange.records_received(scene.ann, Records((record("cat", 1, number + 2),)), at)
+        scene.exchange.glance_received(scene.bob, glance, at + 0.1)
+        answers.append(
+            any(isinstance(output[1], Digest) for output in scene.sent() if not isinstance(output, Delivered))
+        )
+    assert answers == [True, False, False, True, False, False], "never the first one, and not for ever"
+    scene.exchange.glance_received(scene.ann, glance, 55.0)
+    assert any(isinstance(output[1], Digest) for output in scene.sent() if not isinstance(output, Delivered))
+
+
+def test_a_neighbour_that_brings_forged_records_is_not_listened_to_for_ever() -> None:
+    scene = Scene()
+    forged = msgspec.structs.replace(record("cat", 1, 1), version=2)
+    for _ in range(FORGED_MAX - 1):
+        scene.exchange.records_received(scene.ann, Records((forged,)), 0.0)
+    with pytest.raises(RemoteViolation):
+        scene.exchange.records_received(scene.ann, Records((forged,)), 0.0)
+    assert scene.counters == Counters(forged=FORGED_MAX)
 
 
 def test_a_state_too_large_to_send_is_counted_and_nothing_breaks() -> None:
@@ -140,7 +222,7 @@ def test_many_records_go_in_frames_of_bounded_size() -> None:
 
 def test_channels_are_registered_once_and_bounded() -> None:
     scene = Scene()
-    for name in ("words", "", "x" * 33):
+    for name in ("words", "", "x" * 33, "mesh"):
         with pytest.raises(LocalMisuse):
             scene.exchange.register(name, Words())
     for number in range(CHANNELS_MAX - 1):

@@ -1,4 +1,4 @@
-from gossip import Counters, wire
+from gossip import Counters, FrameReceived, LinkId, wire
 from tests.unit.gossip.transcript import Conversation, record
 
 
@@ -74,18 +74,21 @@ def test_a_peer_that_is_lost_is_named_no_more() -> None:
     """)
 
 
-def test_every_link_is_pinged_each_second_and_a_ping_is_answered() -> None:
+def test_who_dialled_pings_each_second_and_tells_what_it_measured_the_other_answers() -> None:
     talk = Conversation()
     talk.meet(1, "ann")
-    talk.meet(2, "bob")
-    talk.pass_time(0.5)
+    talk.meet(2, "bob", target="h:2")
+    talk.meet(3, "cat", target="h:3")
+    talk.pass_time(0.25)
+    talk.mesh.receive(FrameReceived(LinkId(3), wire.encode(wire.Pong(1))), talk.now)
+    talk.pass_time(0.25)
     talk.forget()
     talk.pass_time(0.5)
-    talk.say(1, wire.Ping(77))
+    talk.say(1, wire.Ping(77, 1500))
     talk.reads("""
         >> 1.00 s
-        << 1: ping 2
         << 2: ping 2
-        >> 1: ping 77
+        << 3: ping 2
+        >> 1: ping 77, 1500 us
         << 1: pong 77
     """)

@@ -3,4 +3,4 @@ from tests.unit.gossip.transcript import address_in_summary
 
 
 def test_peers_are_discovered_unless_that_is_switched_off() -> None:
-    assert MeshOptions(dial_address=address_in_summary).discovery
+    assert MeshOptions(dial_addresses=address_in_summary).discovery

@@ -9,13 +9,13 @@ BOB = NAMES["bob"]
 
 
 def table(*targets: Target) -> TargetTable:
-    it = TargetTable(FixedRandom())
+    it = TargetTable(FixedRandom(), may_rest=True)
     it.connect(targets, replace=False, now=0.0)
     return it
 
 
 def start(it: TargetTable, now: float, *linked: PeerName, room: int = 10) -> list[Target]:
-    return it.start_due(linked.__contains__, room, now)
+    return it.start_due(linked.__contains__, lambda _: False, room, now)
 
 
 def phases(it: TargetTable) -> list[TargetPhase]:
@@ -71,7 +71,7 @@ def test_all_targets_of_a_linked_peer_rest_until_its_last_link_ends() -> None:
     start(it, 0.0)
     it.found(ONE, BOB, ourselves=False)
     it.found(TWO, BOB, ourselves=False)
-    it.unlinked(BOB, "reset", lived_s=1.0, now=5.0)
+    it.unlinked(BOB, "reset", is_spared=False, is_reachable=False, lived_s=1.0, now=5.0)
     assert phases(it) == [TargetPhase.WAITING] * 2
     it.linked(BOB)
     assert phases(it) == [TargetPhase.LINKED] * 2
@@ -82,7 +82,7 @@ def test_a_due_target_whose_peer_is_linked_is_not_dialled() -> None:
     it = table(ONE)
     start(it, 0.0)
     it.found(ONE, BOB, ourselves=False)
-    it.unlinked(BOB, "reset", lived_s=1.0, now=5.0)
+    it.unlinked(BOB, "reset", is_spared=False, is_reachable=False, lived_s=1.0, now=5.0)
     assert start(it, 6.0, BOB) == []
     assert phases(it) == [TargetPhase.LINKED]
 
@@ -99,7 +99,7 @@ def test_ourselves_is_dialled_no_more_until_asked() -> None:
 def test_without_room_a_target_waits() -> None:
     it = table(ONE, TWO)
     assert start(it, 0.0, room=1) == [ONE]
-    assert it.views()[1].reason == "no room for another link"
+    assert it.views()[1].reason == "other targets are tried first"
 
 
 def test_targets_are_bounded() -> None:

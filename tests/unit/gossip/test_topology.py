@@ -6,6 +6,14 @@ from gossip.topology import Route, Topology
 A, B, C, D = (PeerName(letter) for letter in "abcd")
 
 
+def graph(*edges: str) -> Topology:
+    topology = Topology()
+    for peer in sorted(set("".join(edges))):
+        neighbours = tuple(PeerName((set(edge) - {peer}).pop()) for edge in edges if peer in edge)
+        topology.name_links(PeerName(peer), neighbours)
+    return topology
+
+
 def test_an_edge_counts_only_if_both_its_ends_name_it() -> None:
     topology = Topology()
     assert not topology.name_links(A, (B, C))
@@ -51,3 +59,20 @@ def test_what_is_kept_up_step_by_step_equals_what_is_built_anew() -> None:
             anew.name_links(each, neighbours)
         hops = {to: route.hops for to, route in topology.routes(peers[0]).items()}
         assert hops == {to: route.hops for to, route in anew.routes(peers[0]).items()}
+
+
+def test_avoided_links_are_used_only_where_nothing_else_leads() -> None:
+    topology = graph("ab", "ac", "bc", "cd", "ae")
+    plain = topology.routes(PeerName("a"))
+    assert (plain[PeerName("b")].hops, plain[PeerName("e")].hops) == (1, 1)
+    around = topology.routes(PeerName("a"), (PeerName("b"), PeerName("e"), PeerName("z")))
+    assert around[PeerName("b")] == Route(2, PeerName("c"))
+    assert around[PeerName("e")] == Route(1, PeerName("e")), "the only way there"
+    assert sorted(around) == sorted(plain)
+
+
+def test_two_peers_stay_joined_without_their_link_iff_another_way_leads_round() -> None:
+    topology = graph("ab", "bc", "ca", "cd")
+    assert topology.stays_joined(PeerName("a"), PeerName("b"))
+    assert not topology.stays_joined(PeerName("c"), PeerName("d"))
+    assert not topology.stays_joined(PeerName("a"), PeerName("x"))

@@ -28,4 +28,4 @@ def test_counters_begin_at_zero() -> None:
 
 
 def test_phases_are_words_for_people() -> None:
-    assert [str(phase) for phase in TargetPhase] == ["waiting", "dialling", "linked", "ourselves"]
+    assert [str(phase) for phase in TargetPhase] == ["waiting", "dialling", "linked", "reached", "ourselves"]

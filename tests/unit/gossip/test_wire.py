@@ -1,12 +1,15 @@
 import msgspec
 import pytest
 
-from gossip import RemoteViolation
+from gossip import RemoteViolation, Target
 from gossip.wire import (
     FRAME_BYTES_MAX,
     HOPS_MAX,
+    OTHERS_MAX,
     PAYLOAD_BYTES_MAX,
     REASON_CHARACTERS_MAX,
+    Bye,
+    ByeCode,
     Hello,
     News,
     Ping,
@@ -19,13 +22,19 @@ from tests.unit.gossip.transcript import NAMES
 
 
 def test_what_a_later_release_appends_is_skipped() -> None:
-    assert decode(msgspec.msgpack.encode([0, 1, 2, 3, 4, "features", {"more": []}])) == Hello(1, 2, 3, 4)
-    assert decode(msgspec.msgpack.encode([2, 7, "future"])) == Ping(7)
+    assert decode(msgspec.msgpack.encode([0, 1, 2, 3, 4, [], {"more": []}])) == Hello(1, 2, 3, 4)
+    assert decode(msgspec.msgpack.encode([2, 7, 9, "future"])) == Ping(7, 9)
+
+
+def test_what_an_earlier_release_did_not_say_has_its_default() -> None:
+    assert decode(msgspec.msgpack.encode([0, 1, 2, 3, 4])) == Hello(1, 2, 3, 4, ())
+    assert decode(msgspec.msgpack.encode([2, 7])) == Ping(7, 0)
+    assert decode(msgspec.msgpack.encode([1, "gone"])) == Bye("gone", 0, ())
 
 
 def test_kinds_have_the_numbers_they_always_had() -> None:
-    assert encode(Hello(1, 1, 2, 3)) == bytes([0x95, 0, 1, 1, 2, 3])
-    assert encode(Ping(5)) == bytes([0x92, 2, 5])
+    assert encode(Hello(1, 1, 2, 3)) == bytes([0x96, 0, 1, 1, 2, 3, 0x90])
+    assert encode(Ping(5)) == bytes([0x93, 2, 5, 0])
     assert encode(News("c", b"p")) == bytes([0x93, 9, 0xA1, ord("c"), 0xC4, 1, ord("p")])
 
 
@@ -62,5 +71,7 @@ def test_what_is_no_frame_is_a_violation(frame: bytes) -> None:
         decode(frame)
 
 
-def test_a_long_reason_is_cut_short() -> None:
+def test_a_long_reason_is_cut_short_and_so_are_the_others() -> None:
     assert len(bye("x" * 1000).reason) == REASON_CHARACTERS_MAX
+    others = tuple(Target(text) for text in ("", "x" * 1000, *(f"h:{port}" for port in range(9))))
+    assert bye("busy", ByeCode.BUSY, others).others == ("h:0", "h:1", "h:2", "h:3")[:OTHERS_MAX]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -49,9 +50,9 @@ def record(origin: str, epoch: int, version: int, links: Iterable[str] = (), sum
     return seal(SIGNERS[origin], epoch, version, body)
 
 
-def address_in_summary(_: PeerName, summary: bytes) -> Target | None:
-    """The `dial_address` of these tests: a summary is an address."""
-    return Target(summary.decode()) if summary else None
+def address_in_summary(_: PeerName, summary: bytes) -> tuple[Target, ...]:
+    """The `dial_addresses` of these tests: a summary is an address."""
+    return (Target(summary.decode()),) if summary else ()
 
 
 class FixedRandom(random.Random):
@@ -62,6 +63,9 @@ class FixedRandom(random.Random):
 
     def random(self) -> float:
         return 0.0
+
+    def sample(self, population: Sequence[Any], k: int, *, counts: object = None) -> list[Any]:  # noqa: ARG002 - its face
+        return list(population[:k])
 
 
 class Words:
@@ -87,7 +91,7 @@ class Conversation:
             signer=SIGNERS["me"],
             verify=fake_verify,
             epoch=epoch,
-            options=MeshOptions(dial_address=address_in_summary, discovery=discovery),
+            options=MeshOptions(dial_addresses=address_in_summary, discovery=discovery),
             rng=FixedRandom(1),
             snapshot=snapshot,
             now=self.now,
@@ -223,9 +227,10 @@ def frame_text(frame: wire.Frame) -> str:
         case wire.Hello(oldest, newest, epoch, serial):
             return f"hello, wire {oldest} to {newest}, epoch {epoch}, serial {serial}"
         case wire.Bye(reason, code):
-            return f"bye: {reason!r}" + (f", code {code}" if code else "")
-        case wire.Ping(number):
-            return f"ping {number}"
+            others = f", others {' '.join(frame.others)}" if frame.others else ""
+            return f"bye: {reason!r}" + (f", code {code}" if code else "") + others
+        case wire.Ping(number, rtt_us):
+            return f"ping {number}" + (f", {rtt_us} us" if rtt_us else "")
         case wire.Pong(number):
             return f"pong {number}"
         case wire.Glance(_, channels):
@@ -242,7 +247,7 @@ def frame_text(frame: wire.Frame) -> str:
             return f"news on {channel}: {payload.decode()}"
         case wire.Unicast():
             way = f"{nickname(frame.source)} to {nickname(frame.destination)}"
-            return f"unicast on {frame.channel} {way}, {frame.hops} hops left: {frame.payload.decode()}"
+            return f"unicast on {frame.channel} {way}, {frame.hops} hops left: {frame.payload.decode(errors='replace')}"
 
 
 def record_text(it: Record) -> str:

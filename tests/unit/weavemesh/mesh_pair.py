@@ -10,7 +10,7 @@ from gossip import Mesh, MeshOptions, PeerName, Target
 from weavemesh.driver import Driver
 from weavemesh.identity import Identity, verify
 from weavemesh.links import ControlLinks
-from weavemesh.planning import dial_address
+from weavemesh.planning import dial_addresses
 from weavemesh.transport.memory import MemoryNetwork
 
 PORT = 6783
@@ -25,7 +25,7 @@ class LinkedPeer:
             signer=self.identity,
             verify=verify,
             epoch=1,
-            options=MeshOptions(dial_address=dial_address),
+            options=MeshOptions(dial_addresses=dial_addresses),
             rng=random.Random(host),
             snapshot=None,
             now=asyncio.get_running_loop().time(),

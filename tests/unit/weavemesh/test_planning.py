@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from gossip import LinkId, LinkView, PeerName, PeerView, Target
 from weavemesh.identity import Identity
 from weavemesh.overlay.state import Endpoint, PublicKey
-from weavemesh.planning import dial_address, planned_peers, probe_addresses, summary_of
+from weavemesh.planning import DIAL_ADDRESSES_MAX, dial_addresses, planned_peers, probe_addresses, summary_of
 from weavemesh.secret import ClusterSecret
 from weavemesh.summary import Summary
 
@@ -39,6 +39,9 @@ def view(said: bytes | None, *, hops: int | None = 1, link_address: str | None =
             address=link_address,
             outbound=False,
             established=True,
+            wire=1,
+            features=(),
+            in_doubt=False,
             rtt_s=None,
             opened_at=0.0,
             last_heard=0.0,
@@ -54,6 +57,8 @@ def view(said: bytes | None, *, hops: int | None = 1, link_address: str | None =
         linked=linked,
         last_heard=None,
         links=(),
+        reports=(),
+        dial_failure=None,
     )
 
 
@@ -103,14 +108,14 @@ def test_an_address_that_a_peer_does_not_own_is_not_probed_as_it_may_be_ours() -
     assert probe_addresses([view(summary().encode())], owned=lambda _: [IPv4Network("10.32.0.0/13")]) == {}
 
 
-def test_a_peer_is_dialled_where_it_is_advertised_or_else_at_its_first_address() -> None:
+def test_a_peer_is_dialled_where_it_is_advertised_then_at_its_own_addresses() -> None:
     name = PeerName("x")
-    assert dial_address(
-        name, summary(advertised=("203.0.113.9:7000",), endpoints=("10.0.0.5:6783",)).encode()
-    ) == Target("203.0.113.9:7000")
-    assert dial_address(name, summary(endpoints=("10.0.0.5:6783",)).encode()) == Target("10.0.0.5:6783")
-    assert dial_address(name, summary().encode()) is None
-    assert dial_address(name, b"garbage") is None
+    both = summary(advertised=("203.0.113.9:7000",), endpoints=("10.0.0.5:6783", "203.0.113.9:7000")).encode()
+    assert dial_addresses(name, both) == (Target("203.0.113.9:7000"), Target("10.0.0.5:6783"))
+    many = summary(endpoints=tuple(f"10.0.0.{number}:6783" for number in range(1, 9))).encode()
+    assert len(dial_addresses(name, many)) == DIAL_ADDRESSES_MAX
+    assert dial_addresses(name, summary().encode()) == ()
+    assert dial_addresses(name, b"garbage") == ()
 
 
 def test_endpoints_survive_the_wire() -> None:

@@ -1,8 +1,8 @@
 # make demo   sets everything up and runs the main job where you can watch it
 # make test   sets everything up and passes the tests (as root: all of them)
-# make check  the quick part: format, lint, types, import contracts, pure tests (under a minute)
+# make check  the quick part: format, lint, types, import contracts, pure tests with few seeds
 # make bench  the benchmarks, as tables
-.PHONY: demo test check bench setup constraints clean
+.PHONY: demo test check lint bench setup constraints clean
 
 BIN := .venv/bin
 
@@ -12,17 +12,21 @@ setup:
 demo: setup
 	@$(BIN)/python deploy/demo/two_clouds.py
 
-check: setup
+lint: setup
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/ruff check -q .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q tests/unit tests/property tests/simulation tests/architecture
 
-test: check
+check: lint
+	@WEAVEMESH_SEEDS=100 $(BIN)/pytest -q tests/unit tests/property tests/simulation tests/architecture
+
+test: lint
+	@$(BIN)/pytest -q tests/unit tests/property tests/simulation tests/architecture
 	@$(BIN)/pytest -q tests/kernel tests/e2e
 
 bench: setup
+	@$(BIN)/python tests/bench/ipam.py
 	@$(BIN)/python tests/bench/throughput.py
 
 # Pins anew from pyproject.toml; writes names, versions and hashes only.

@@ -18,8 +18,11 @@ from ipam_crdt.event import (
     Allocated,
     Announce,
     Claim,
-    Founding,
+    Clear,
+    Fenced,
+    InitialPeers,
     Input,
+    Leave,
     MessageReceived,
     Output,
     OwnershipChanged,
@@ -27,11 +30,13 @@ from ipam_crdt.event import (
     Persist,
     Refused,
     Release,
+    Remove,
     RingReceived,
     Send,
 )
-from ipam_crdt.ring import Owner
+from ipam_crdt.roster import Owner, Roster
 from ipam_crdt.status import IpamStatus, OwnerStatus, WaitingStatus
+from ipam_crdt.vote import Electorate
 
 __all__ = [
     "Allocate",
@@ -39,10 +44,14 @@ __all__ = [
     "Allocator",
     "Announce",
     "Claim",
-    "Founding",
+    "Clear",
+    "Electorate",
+    "Fenced",
+    "InitialPeers",
     "Input",
     "IpamError",
     "IpamStatus",
+    "Leave",
     "LocalMisuse",
     "MessageReceived",
     "Output",
@@ -54,7 +63,9 @@ __all__ = [
     "Refused",
     "Release",
     "RemoteViolation",
+    "Remove",
     "RingReceived",
+    "Roster",
     "Send",
     "SnapshotCorrupt",
     "SnapshotForeign",

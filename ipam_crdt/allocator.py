@@ -5,77 +5,97 @@ what is to be done comes out as `outputs()`, to be performed in order.
 
 Theory of operation
 -------------------
-Two structures: the ring (who owns which block; a join, see ring.py) and the space (which addresses of our blocks are
-in use; ours alone, see space.py). Whenever the ring changes what we own, the space follows.
+Two structures: the ring (who owns which block, who takes part; a join, see ring.py) and the space (which addresses of
+our blocks are in use; ours alone, see space.py). Whenever the ring changes what we own, the space follows.
 
-    input            ring known                                        no ring yet (JOIN)
+    input            ring known                                        no ring yet
     Allocate         from our space at once; else waits                 waits
     Claim            from our space at once; refused if in use          waits
                      here; else waits
     Release          back to our space; a waiting one is refused        a waiting one is refused
-    RingReceived     same ring: merge, announce what was news            adopt it, then merge
+    RingReceived     same ring: merge, announce what was news            adopt it, then merge; votes: election.py
                      other ring or universe: a finding                 other universe: a finding
     Request          news for the asker if we have it; else a grant     ignored
                      out of our space; else a denial
     Grant, Deny      merge what came along; ask on, or refuse a claim   ignored
-    PeersReachable   whom to ask                                        the same
+    Settle, Agree    merge what came along; settlement.py               ignored
+    Notice           merge what came along                              ignored
+    PeersReachable   whom to ask                                        with whom to found one
+    InitialPeers     ignored                                            whose votes count (electorate.py)
+    Remove           note it; its estate is settled                     ignored
+    Leave            give all away, note our own removal                ignored
+    Clear            hand out again what was isolated                   ignored
+
+Once we know that we were removed ourselves, for ever: nothing is handed out, granted or agreed to; whoever waits or
+asks is refused with the reason. And of a peer that we know to be removed nothing is heard; it is told why.
 
 After each input and tick: serve those who wait from our space, refuse those whose deadline has come, ask for more if
-any are left (donor.py chooses whom; a claim asks the owner of its address). So all are answered by their deadlines.
+any are left (asking.py), go on with what there is to settle. So all are answered by their deadlines.
 
-Persist before you promise: a change of ring or space marks the state; `outputs()` then puts one `Persist` before all
-else. What leaves after it (an address, a grant, news) is thus durable. A grant *is* news of the ring: it may be lost
-or come twice, gossip brings it too, and an asker names what it owns so that the donor repeats a lost grant before it
-makes another.
+Persist before you promise: a change of ring, space or promises marks the state; `outputs()` then puts one `Persist`
+before all else. What leaves after it (an address, a grant, news, an agreement) is thus durable.
 
 Nothing that a peer sends raises: it is refused and becomes a finding.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
 from typing import assert_never
 
+from ipam_crdt.asking import Asking
 from ipam_crdt.cidr import Block
-from ipam_crdt.donor import ANSWER_S, DonorSearch
+from ipam_crdt.donor import DonorSearch
+from ipam_crdt.election import Election
 from ipam_crdt.error import LocalMisuse, RemoteViolation
 from ipam_crdt.event import (
     Allocate,
-    Announce,
     Claim,
-    Founding,
+    Clear,
+    Fenced,
+    InitialPeers,
     Input,
+    Leave,
     MessageReceived,
     Output,
-    OwnershipChanged,
     PeersReachable,
     Persist,
+    Refused,
     Release,
+    Remove,
     RingReceived,
-    Send,
 )
 from ipam_crdt.finding import Findings
+from ipam_crdt.founding import Founding
+from ipam_crdt.hearing import Hearing
 from ipam_crdt.holding import Holding
-from ipam_crdt.ring import Entry, Merged, Owner, Ring
+from ipam_crdt.ring import Ring
+from ipam_crdt.roster import Owner, Roster
+from ipam_crdt.settlement import Settlement
+from ipam_crdt.snapshot import read_votes
 from ipam_crdt.status import IpamStatus, OwnerStatus, WaitingStatus
+from ipam_crdt.voice import Voice
+from ipam_crdt.vote import VOTES_FORMAT, Electorate
 from ipam_crdt.waiting import Waiting, WaitingList
 from ipam_crdt.wire import (
     OWNER_LENGTH_MAX,
+    Agree,
     Deny,
-    DenyReason,
     Grant,
-    Knowledge,
-    Message,
+    Notice,
     Request,
+    Settle,
     decode_knowledge,
     decode_message,
-    encode_knowledge,
-    encode_message,
     is_owner_name,
 )
 
 PREFIX_LENGTH_MAX = 30
 """With its first and last address reserved, anything smaller has none to hand out."""
+REMOVED = (
+    "this peer was removed from the mesh, and nothing of its state counts there any more; "
+    "run `weavemesh reset` on this host and then `weavemesh up` as a new peer"
+)
 
 
 class Allocator:
@@ -86,33 +106,47 @@ class Allocator:
         *,
         owner: Owner,
         universe: IPv4Network,
-        founding: Founding,
+        subnet: IPv4Network | None = None,
+        electorate: Electorate | None,
         snapshot: bytes | None,
         rng: Random,
         now: float,
     ) -> None:
-        """An allocator that goes on from its snapshot, or without one does as `founding` says.
+        """An allocator that goes on from its snapshot, or without one founds a ring with all of an electorate.
 
-        Raises LocalMisuse (no usable owner name or universe), SnapshotCorrupt, SnapshotForeign, UniverseMismatch.
+        An electorate of one founds it alone and at once; without any it is never founded here, but heard of.
+        Addresses are handed out of `subnet`, a part of the universe, unless one is claimed; by default of all of it.
+
+        Raises LocalMisuse (no usable owner name, universe or subnet), SnapshotCorrupt, SnapshotForeign,
+        UniverseMismatch.
         """
+        subnet = universe if subnet is None else subnet
         if not is_owner_name(owner):
             raise LocalMisuse(f"an owner's name has 1 to {OWNER_LENGTH_MAX} printable ASCII characters")
-        if universe.prefixlen > PREFIX_LENGTH_MAX:
-            raise LocalMisuse(f"{universe} has no address to hand out; take a /{PREFIX_LENGTH_MAX} or larger")
+        if subnet.prefixlen > PREFIX_LENGTH_MAX:
+            raise LocalMisuse(f"{subnet} has no address to hand out; take a /{PREFIX_LENGTH_MAX} or larger")
+        if not subnet.subnet_of(universe):
+            raise LocalMisuse(f"{subnet} is not in {universe}; take a subnet of that range")
         self._owner = owner
+        self._rng = rng
         self._universe = Block.of(universe)
         self._now = now
-        self._holding = Holding(owner, self._universe)
-        self._donors = DonorSearch(owner, rng)
+        self._holding = Holding(owner, self._universe, Block.of(subnet))
+        self._voice = Voice(self._holding)
+        self._donors = DonorSearch(owner, Block.of(subnet), rng)
         self._findings = Findings()
         self._waiting = WaitingList(self._holding)
-        self._outputs: list[Output] = []
-        if snapshot is not None:
+        self._asking = Asking(self._voice, self._holding, self._donors, self._waiting)
+        self._settlement = Settlement(self._voice, self._holding, now)
+        self._hearing = Hearing(self._voice, self._holding, self._donors, self._waiting, self._findings)
+        votes = None if snapshot is None else read_votes(snapshot)
+        if snapshot is not None and votes is None:
             self._holding.restore(snapshot)
-        elif founding is Founding.FOUND:
-            ring = self._holding.found(rng)
-            self._announce(ring, ring.known())
-            self._outputs.append(OwnershipChanged())
+        if self._holding.ring is not None:
+            electorate = None
+        election = Election(owner, electorate=electorate, snapshot=votes, rng=rng, now=now)
+        self._founding = Founding(self._voice, self._holding, election)
+        self._advance()
 
     # The five verbs
 
@@ -125,17 +159,22 @@ class Allocator:
             case Claim(ident, address, deadline):
                 self._request(Waiting(ident, int(address), deadline, now))
             case Release(ident):
-                self._release(ident)
+                self._voice.say(*self._waiting.cancel(ident))
+                self._holding.release(ident)
             case RingReceived(source, payload):
                 self._learn(source, payload)
             case MessageReceived(source, payload):
                 self._converse(source, payload)
             case PeersReachable(owners):
                 self._donors.set_reachable(owners)
+                self._founding.set_reachable(owners, now)
+            case InitialPeers(owners):
+                self._founding.set_known(owners, now)
+            case Remove() | Fenced() | Leave() | Clear():
+                self._order(event)
             case _:
                 assert_never(event)
-        if self._waiting:
-            self._advance()
+        self._advance()
 
     def tick(self, now: float) -> None:
         """Do what time has brought; early, late or twice does no harm."""
@@ -144,19 +183,20 @@ class Allocator:
 
     def deadline(self) -> float | None:
         """When `tick` has something to do next, on the clock of `now`; None without anybody waiting."""
-        if not self._waiting:
-            return None
-        times = [waiting.deadline for waiting in self._waiting.all()]
-        if self._holding.ring is not None:
-            times += [claim.ask_at for claim in self._waiting.claims()]
-            wake_at = self._donors.wake_at(self._holding.ring)
-            if wake_at is not None:
-                times.append(wake_at)
-        return min(times)
+        ring = self._holding.ring
+        times: list[float | None] = [waiting.deadline for waiting in self._waiting.all()]
+        if ring is None and not self._holding.is_removed:
+            times.append(self._founding.deadline())
+        elif ring is not None and not self._holding.is_removed:
+            times.append(self._settlement.wake_at(self._donors.reachable))
+            if self._waiting:
+                times += [claim.ask_at for claim in self._waiting.claims()]
+                times.append(self._donors.wake_at(ring))
+        return min((time for time in times if time is not None), default=None)
 
     def outputs(self) -> list[Output]:
         """What is to be done, in this order; each output is returned once."""
-        outputs, self._outputs = self._outputs, []
+        outputs = self._voice.take()
         snapshot = self._holding.take_snapshot()
         if snapshot is not None:
             outputs.insert(0, Persist(snapshot))
@@ -184,8 +224,23 @@ class Allocator:
         return () if self.ring is None else tuple(block.network() for block in self.ring.blocks_of(owner))
 
     def owners(self) -> tuple[Owner, ...]:
-        """Everyone who owns something, sorted."""
+        """Everyone who owns something and was not removed, sorted."""
         return () if self.ring is None else self.ring.owners()
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether we know that we were removed from the ring, or have left it."""
+        return self._holding.is_removed
+
+    @property
+    def removal_is_known(self) -> bool:
+        """Whether another peer has told us, in this life, that it knows of our removal: having left, we may go."""
+        return self._hearing.removal_is_known
+
+    @property
+    def roster(self) -> Roster:
+        """Who takes part in the ring and who was removed; empty without a ring."""
+        return Roster() if self.ring is None else self.ring.roster
 
     def allocations(self) -> Mapping[str, IPv4Address]:
         """The address of each ident that has one here."""
@@ -210,6 +265,10 @@ class Allocator:
             allocated=len(self._holding.space.allocations),
             pending=tuple(self._waiting_status(waiting) for waiting in self._waiting.all()),
             findings=self._findings.sentences(),
+            is_removed=self.is_removed,
+            removed=() if self.ring is None else tuple(sorted(self.ring.roster.removed)),
+            unsettled=self._settlement.excuses(self._donors.reachable),
+            quarantined=tuple(block.network() for block in sorted(self._holding.quarantine.claims)),
         )
 
     def check(self) -> list[str]:
@@ -219,44 +278,50 @@ class Allocator:
     # Requests of our own
 
     def _request(self, waiting: Waiting) -> None:
-        self._outputs += self._waiting.add(waiting)
+        if self._holding.is_removed:
+            self._voice.say(Refused(waiting.ident, REMOVED))
+        else:
+            self._voice.say(*self._waiting.add(waiting))
 
-    def _release(self, ident: str) -> None:
-        self._outputs += self._waiting.cancel(ident)
-        self._holding.release(ident)
+    def _order(self, order: Remove | Fenced | Leave | Clear) -> None:
+        ring = self._holding.ring
+        if isinstance(order, Fenced):
+            self._hearing.removal_is_known = self._holding.is_fenced = True
+        if ring is None or self._holding.is_removed:
+            return
+        match order:
+            case Remove(owner):
+                if owner not in (*ring.roster.removed, self._owner):
+                    self._voice.adopt(ring.merge((), Roster.of(removed=(owner,))))
+            case Fenced():
+                self._voice.adopt(ring.merge((), Roster.of(removed=(self._owner,))))
+            case Leave():
+                self._asking.give_all_away(ring, self._rng)
+            case Clear(network):
+                self._holding.clear(Block.of(network))
+                self._findings.clear_conflicts(Block.of(network))
+            case _:
+                assert_never(order)
 
     def _advance(self) -> None:
-        """Answer who can or must be; ask for more on behalf of those that are left."""
-        self._outputs += self._waiting.settle(self._now, self._excuse)
+        """Answer who can or must be; ask for more on behalf of those that are left; settle what is to be settled."""
+        if self._holding.ring is None and not self._holding.is_removed:
+            self._founding.advance(self._now)
+        if self._holding.is_removed:
+            self._voice.say(*self._waiting.refuse_all(REMOVED))
+            return
+        if self._waiting:
+            self._voice.say(*self._waiting.settle(self._now, self._excuse))
         if self._holding.ring is not None:
-            self._ask(self._holding.ring)
-
-    def _ask(self, ring: Ring) -> None:
-        claims = self._waiting.claims()
-        for waiting in claims:
-            self._ask_owner(ring, waiting)
-        if len(claims) == len(self._waiting):
-            self._donors.rest()
-            return
-        donor = self._donors.next_donor(ring, self._now)
-        if donor is not None:
-            told = self._holding.tell(ring, ring.entries_of(self._owner))
-            self._send(donor, Request(told, None, self._donors.request_number))
-
-    def _ask_owner(self, ring: Ring, claim: Waiting) -> None:
-        if claim.address is None or claim.ask_at > self._now:
-            return
-        claim.ask_at = self._now + ANSWER_S
-        entry = ring.entry_at(claim.address)
-        if self._donors.is_reachable(entry.title.owner):
-            told = self._holding.tell(ring, (*ring.entries_of(self._owner), entry))
-            self._send(entry.title.owner, Request(told, claim.address))
+            self._settlement.advance(self._donors.reachable, self._now)
+        if self._holding.ring is not None and self._waiting:
+            self._asking.ask(self._holding.ring, self._now)
 
     def _excuse(self, waiting: Waiting) -> str:
         ring = self._holding.ring
         if ring is None:
-            cause = self._findings.any_foreign_ring() or "no peer has told us of the address ring yet"
-            return f"{cause}; `weavemesh status connections` shows which peers are reachable"
+            foreign = self._findings.any_foreign_ring()
+            return foreign or f"there is no address ring yet: {self._founding.excuse()}"
         if waiting.address is None:
             return self._donors.excuse(ring)
         return self._donors.excuse_claim(ring, waiting.address)
@@ -265,15 +330,16 @@ class Allocator:
 
     def _learn(self, source: Owner, payload: bytes) -> None:
         try:
+            if payload.startswith(VOTES_FORMAT):
+                if self._holding.ring is None:
+                    self._founding.hear(payload, self._now)
+                return
             knowledge = decode_knowledge(payload)
         except RemoteViolation as violation:
             self._findings.add_violation(source, violation)
             return
-        if self._holding.ring is None and knowledge.universe == self._universe and knowledge.ring_id:
-            self._holding.enter(knowledge.ring_id)
-        ring = self._ring_shared_with(source, knowledge)
-        if ring is not None:
-            self._merge(source, ring, knowledge.entries)
+        self._hearing.enter(knowledge)
+        self._hearing.hear(source, knowledge, self._now, tell_removed=True)
 
     def _converse(self, source: Owner, payload: bytes) -> None:
         if source == self._owner or not is_owner_name(source):
@@ -283,106 +349,27 @@ class Allocator:
         except RemoteViolation as violation:
             self._findings.add_violation(source, violation)
             return
-        ring = self._ring_shared_with(source, message.knowledge)
-        if ring is None:
+        tell_removed = not isinstance(message, Notice)
+        ring = self._hearing.hear(source, message.knowledge, self._now, tell_removed=tell_removed)
+        if ring is None or self._holding.is_removed:
             return
-        ring = self._merge(source, ring, message.knowledge.entries)
         match message:
             case Request():
-                self._answer(source, ring, message)
+                self._asking.answer(source, ring, message)
             case Grant():
-                self._take_grant(source, ring, message)
+                self._asking.take_grant(source, ring, message, self._now)
             case Deny():
-                self._take_denial(source, ring, message)
+                self._asking.take_denial(source, ring, message, self._now)
+            case Notice():
+                pass  # what it tells has been merged
+            case Settle():
+                self._settlement.answer(source, ring, message)
+            case Agree():
+                self._settlement.hear(source, message)
             case _:
                 assert_never(message)
 
-    def _ring_shared_with(self, source: Owner, knowledge: Knowledge) -> Ring | None:
-        """Our ring if the peer speaks of it. If it speaks of another, that is a finding and nothing of it is used."""
-        ring = self._holding.ring
-        if knowledge.universe != self._universe:
-            self._findings.add_other_universe(source, knowledge.universe, self._universe)
-            return None
-        if ring is None or knowledge.ring_id is None:
-            return None
-        if knowledge.ring_id != ring.ring_id:
-            self._findings.add_other_ring(source, knowledge.ring_id, ring.ring_id)
-            return None
-        self._findings.clear_source(source)
-        self._donors.hear(source, knowledge.free)
-        return ring
-
-    def _merge(self, source: Owner, ring: Ring, entries: Iterable[Entry]) -> Ring:
-        """Our ring after the merge. What was news to us may be so to others."""
-        merged = ring.merge(entries)
-        for conflict in merged.conflicts:
-            self._findings.add_conflict(conflict)
-        if not merged.changes:
-            return ring
-        if not merged.ring.is_within_limits():
-            self._findings.add_limit(source)
-            return ring
-        self._adopt(merged)
-        for change in merged.changes:
-            if change.before.owner == self._owner != change.after.owner:
-                strays = sum(change.block.holds(address) for address in self._holding.space.strays())
-                self._findings.add_loss(change, strays)
-        return merged.ring
-
-    def _adopt(self, merged: Merged) -> None:
-        self._holding.adopt(merged)
-        self._announce(merged.ring, merged.news)
-        if any(change.before.owner != change.after.owner for change in merged.changes):
-            self._outputs.append(OwnershipChanged())
-        for claim in self._waiting.claims():
-            if any(claim.claims_in(change.block) for change in merged.changes):
-                claim.ask_at = self._now
-
-    def _answer(self, asker: Owner, ring: Ring, request: Request) -> None:
-        """Repeat what the asker owns and has not heard of; else give it something; else deny."""
-        address, number = request.address, request.number
-        told = set(request.knowledge.entries)
-        unheard = [entry for entry in ring.entries_of(asker) if entry not in told]
-        if unheard:
-            self._send(asker, Grant(self._holding.tell(ring, unheard), number))
-            return
-        block, denial = self._holding.donation(ring, address)
-        if block is None or not ring.may_grant(block, self._owner):
-            at = () if address is None or not ring.universe.holds(address) else (ring.entry_at(address),)
-            self._send(asker, Deny(self._holding.tell(ring, at), denial, address, number))
-            return
-        merged = ring.grant(block, giver=self._owner, taker=asker)
-        self._adopt(merged)
-        self._send(asker, Grant(self._holding.tell(merged.ring, merged.news), number))
-
-    def _take_grant(self, source: Owner, ring: Ring, grant: Grant) -> None:
-        """Ask on, if need be; but not at once one who repeats what we passed on, even in part: gossip will tell it."""
-        if not self._donors.is_awaited(grant.number):
-            return
-        if all(ring.holds(entry) for entry in grant.knowledge.entries):
-            self._donors.note_answer(source)
-        else:
-            self._donors.note_denial(source, self._now)
-
-    def _take_denial(self, source: Owner, ring: Ring, denial: Deny) -> None:
-        address = denial.address
-        if address is None:
-            if self._donors.is_awaited(denial.number):
-                self._donors.note_denial(source, self._now)
-            return
-        is_holder = ring.universe.holds(address) and ring.entry_at(address).title.owner == source
-        if denial.reason is not DenyReason.TAKEN or not is_holder:
-            return
-        sentence = f"{IPv4Address(address)} is in use at {source}; claim another address or release it there"
-        self._outputs += self._waiting.refuse_claims(address, sentence)
-
-    # Telling
-
-    def _announce(self, ring: Ring, entries: Iterable[Entry]) -> None:
-        self._outputs.append(Announce(encode_knowledge(self._holding.tell(ring, entries))))
-
-    def _send(self, destination: Owner, message: Message) -> None:
-        self._outputs.append(Send(destination, encode_message(message)))
+    # Answers to queries
 
     def _owner_status(self, owner: Owner) -> OwnerStatus:
         ranges = self.owned(owner)

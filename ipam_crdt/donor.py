@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from random import Random
 
-from ipam_crdt.ring import OWNERS_MAX, Owner, Ring
+from ipam_crdt.cidr import Block
+from ipam_crdt.ring import OWNERS_MAX, Ring
+from ipam_crdt.roster import Owner
 
 ANSWER_S = 1.0
 """An answer takes a round trip over a few hops and two writes to disk."""
@@ -30,13 +32,16 @@ NAMED_MAX = 4
 class _Denial:
     count: int
     until: float
+    outlasts_news: bool
 
 
 class DonorSearch:
     """What is known of the others as donors, and which of them has been asked."""
 
-    def __init__(self, owner: Owner, rng: Random) -> None:
+    def __init__(self, owner: Owner, subnet: Block, rng: Random) -> None:
+        """`subnet` is that part of the universe of which space is looked for."""
         self._owner = owner
+        self._subnet = subnet
         self._rng = rng
         self._reachable: frozenset[Owner] = frozenset()
         self._free: dict[Owner, int] = {}
@@ -57,6 +62,11 @@ class DonorSearch:
         if self._asked not in self._reachable:
             self._asked = None
 
+    @property
+    def reachable(self) -> frozenset[Owner]:
+        """Who can be sent a message now."""
+        return self._reachable
+
     def is_reachable(self, owner: Owner) -> bool:
         """Whether the peer can be asked now."""
         return owner in self._reachable
@@ -70,8 +80,9 @@ class DonorSearch:
         if free is None or (owner not in self._free and len(self._free) >= OWNERS_MAX):
             return
         self._free[owner] = free
-        if free:
-            self._denials.pop(owner, None)
+        denial = self._denials.get(owner)
+        if free and denial is not None and not denial.outlasts_news:
+            del self._denials[owner]
 
     def is_awaited(self, number: int) -> bool:
         """Whether an answer with this number is the first to the latest request: one answer lets us ask once more."""
@@ -85,13 +96,13 @@ class DonorSearch:
         if self._asked == owner:
             self._asked = None
 
-    def note_denial(self, owner: Owner, now: float) -> None:
-        """The peer has nothing to give."""
+    def note_denial(self, owner: Owner, now: float, *, outlasts_news: bool = False) -> None:
+        """The peer has nothing to give; or nothing that is of use to us, and no news of free space changes that."""
         self.note_answer(owner)
         past = self._denials.get(owner)
         count = 1 if past is None else past.count + 1
         rest = min(DENIED_REST_MAX_S, DENIED_REST_S * 2.0 ** min(count - 1, 8))
-        self._denials[owner] = _Denial(count, now + rest)
+        self._denials[owner] = _Denial(count, now + rest, outlasts_news)
 
     def rest(self) -> None:
         """Nobody needs space any more; the next search begins afresh."""
@@ -144,13 +155,15 @@ class DonorSearch:
     def excuse_claim(self, ring: Ring, address: int) -> str:
         """Why a claim of an address that is not ours has not been served yet, with the remedy."""
         owner, name = ring.entry_at(address).title.owner, IPv4Address(address)
+        if owner in ring.roster.removed:
+            return f"{name} belongs to {owner}, which was removed, and is not passed on yet; claim another address"
         if not owner:
             return f"nobody is known to own {name} yet; wait for gossip or claim another address"
         state = "has not answered" if owner in self._reachable else "is unreachable"
         return f"{name} belongs to {owner}, which {state}; start that peer or claim another address"
 
     def _others(self, ring: Ring) -> list[Owner]:
-        return [owner for owner in ring.owners() if owner != self._owner]
+        return [owner for owner in ring.owners_within(self._subnet) if owner != self._owner]
 
     def _may_be_asked(self, owner: Owner, now: float) -> bool:
         denial = self._denials.get(owner)

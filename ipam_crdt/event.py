@@ -4,19 +4,9 @@ Times are seconds on the caller's monotonic clock, the same that it passes as `n
 """
 
 from dataclasses import dataclass
-from enum import Enum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
-from ipam_crdt.ring import Owner
-
-
-class Founding(Enum):
-    """What to do when there is no snapshot."""
-
-    FOUND = "found"
-    """Make a ring and own all of it, at once."""
-    JOIN = "join"
-    """Wait for somebody's ring; never make one."""
+from ipam_crdt.roster import Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +60,55 @@ class PeersReachable:
     owners: tuple[Owner, ...]
 
 
-Input = Allocate | Claim | Release | RingReceived | MessageReceived | PeersReachable
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """This peer is gone for ever, says a person: what it owns falls to others. Ignored if it is ourselves.
+
+    It need not have taken part in the ring yet; its name is refused from then on.
+    """
+
+    owner: Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A member told us that we were removed. There is no way back for this name."""
+
+    source: Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Hand all that we own to others who can be reached, and be removed. Ignored while nobody can be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Hand out again what was isolated of this range because of a conflict, says a person who has looked."""
+
+    network: IPv4Network
+
+
+@dataclass(frozen=True, slots=True)
+class InitialPeers:
+    """These are at the addresses that were given as those of initial peers, as far as has been found out by now."""
+
+    owners: tuple[Owner, ...]
+
+
+Input = (
+    Allocate
+    | Claim
+    | Release
+    | RingReceived
+    | MessageReceived
+    | PeersReachable
+    | InitialPeers
+    | Remove
+    | Fenced
+    | Leave
+    | Clear
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,12 @@ place.
 Not errors: nothing stops because of a finding.
 """
 
+from ipaddress import IPv4Network
+
 from ipam_crdt.cidr import Block
 from ipam_crdt.error import RemoteViolation
-from ipam_crdt.ring import Change, Conflict, Owner
+from ipam_crdt.ring import Change, Conflict
+from ipam_crdt.roster import Owner
 
 FINDINGS_MAX = 64
 """More than a person reads; the oldest goes first."""
@@ -61,7 +64,23 @@ class Findings:
             ("conflict", str(conflict.block)),
             f"{conflict.block} was given both to {conflict.kept.owner} and to {conflict.other.owner} at version "
             f"{conflict.kept.version}; {conflict.kept.owner} has it now: a state folder was copied or brought back "
-            f"from a backup, so run `weavemesh reset` on {conflict.other.owner}",
+            f"from a backup, so restart the pods of {conflict.other.owner} that have addresses of it; "
+            f"then `weavemesh ipam clear {conflict.block}` on {conflict.kept.owner} lets it be used again",
+        )
+
+    def clear_conflicts(self, block: Block) -> None:
+        """A person has looked at the conflicts of a range."""
+        for kind, subject in [key for key in self._sentences if key[0] == "conflict"]:
+            if block.network().overlaps(IPv4Network(subject)):
+                del self._sentences[kind, subject]
+
+    def add_passed_on(self, change: Change, strays: int) -> None:
+        """A block of ours that was settled as if it were a removed peer's: nobody had heard of us."""
+        self._add(
+            ("loss", str(change.block)),
+            f"{change.block} belongs to {change.after.owner}: this peer had it from one that was removed before any "
+            f"other had heard of this peer ({strays} addresses in use here are no longer its own); restart the pods "
+            "with these addresses",
         )
 
     def add_loss(self, change: Change, strays: int) -> None:

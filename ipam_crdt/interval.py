@@ -46,15 +46,10 @@ class IntervalSet:
         rest = [(self._starts[first], start), (end, self._ends[last - 1])]
         self._replace(first, last, [(low, high) for low, high in rest if low < high])
 
-    def pop_lowest(self) -> int:
-        """Take out the lowest number. Do not ask an empty set."""
-        lowest = self._starts[0]
-        self.total -= 1
-        if lowest + 1 == self._ends[0]:
-            del self._starts[0], self._ends[0]
-        else:
-            self._starts[0] = lowest + 1
-        return lowest
+    def lowest_from(self, number: int) -> int | None:
+        """The lowest number in it that is not below this one; None if there is none."""
+        index = bisect_right(self._ends, number)
+        return max(number, self._starts[index]) if index < len(self._starts) else None
 
     def minus(self, other: "IntervalSet") -> list[tuple[int, int]]:
         """The intervals of what is here and not there."""

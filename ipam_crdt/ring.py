@@ -19,39 +19,61 @@ persisted by it before anybody hears of it. By induction each version of an addr
 docs/decisions/0001 has the argument in full. Two titles of one version mean that this was broken (a state folder
 copied or brought back from a backup); the merge still joins, and returns the `Conflict` beside the result.
 
-The heir is who falls heir if the owner is removed: at first the giver. Nothing here acts on it.
+The ring also carries the roster, a join of its own: who takes part, who was removed. What a removed peer owns is its
+*estate*: nobody hands it out or grants it until it is settled (settlement.py), by titles of a new round.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, NewType
+from typing import NamedTuple
 
 from ipam_crdt.cidr import ADDRESS_BITS, Block, carve
-
-Owner = NewType("Owner", str)
+from ipam_crdt.roster import Owner, Roster
 
 RING_ID_BYTES = 16
+ROUND_BITS = 32
+"""A version is a number of a round, shifted by so much, and a count of grants since: see `Title`."""
+ROUND_MAX = 2**21 - 1
 VERSION_MAX = 2**53 - 1
-"""Versions count the changes of owner of one address; this is never reached, and every language reads it exactly."""
+"""The greatest count in the greatest round; never reached, and every language reads it exactly."""
 ENTRIES_MAX = 16_384
 """1,000 peers need about 3,000. A ring of that many entries still fits one frame of 1 MiB (with `OWNERS_MAX`)."""
-OWNERS_MAX = 8_192
-"""Names in one ring, heirs too: eight times the mesh this is built for."""
+OWNERS_MAX = 16_384
+"""Names in one ring, those of removed peers too, which stay: a mesh of 1,000 may replace each host fifteen times."""
 
 
 class Title(NamedTuple):
     """The right to a block. Titles sort by version, then owner, then heir: that order is what a merge decides by."""
 
     version: int
-    """How often the owner has changed; 1 is the founder's."""
+    """How often the owner has changed: 1 is the founder's, each grant adds one. The bits above `ROUND_BITS` are the
+    round of the settlement by which it fell from a removed owner to another: beyond all that the removed one granted.
+    """
     owner: Owner
     """Who may hand out its addresses, and who alone may pass it on."""
     heir: Owner
-    """Who falls heir when the owner is removed; empty for the founder's blocks."""
+    """Who gave it, and gets it if the owner is removed; empty if nobody gave it."""
+
+    @property
+    def round(self) -> int:
+        """The settlement since which grants are counted; 0 if there was none."""
+        return self.version >> ROUND_BITS
+
+    @property
+    def giver(self) -> Owner:
+        """Who made the title, if it is a grant; empty if it is from the founding, a settlement, or was returned."""
+        return self.heir if self.version % 2**ROUND_BITS else NO_HEIR
+
+    @property
+    def is_returned(self) -> bool:
+        """Whether somebody refused a grant and gave the block back to who made it."""
+        return not self.heir and self.version % 2**ROUND_BITS > 1
 
 
-NOBODY = Title(0, Owner(""), Owner(""))
+NO_ROSTER = Roster()
+NO_HEIR = Owner("")
+NOBODY = Title(0, Owner(""), NO_HEIR)
 """The title of an address of which nothing has been heard: less than any other."""
 
 
@@ -98,6 +120,13 @@ class Merged:
     """Where it differs from the ring before; empty if nothing was new."""
     conflicts: tuple[Conflict, ...]
     """Findings, not obstacles."""
+    roster_news: Roster
+    """Who was not in the roster before, or not removed."""
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the join knows more than the ring before."""
+        return bool(self.changes or self.roster_news.members)
 
     @property
     def news(self) -> tuple[Entry, ...]:
@@ -119,48 +148,64 @@ def joined(entries: Iterable[Entry]) -> list[Entry]:
 class Ring:
     """An immutable ring over one universe, with the identity that its founder drew."""
 
-    __slots__ = ("_blocks_by_owner", "entries", "ring_id", "universe")
+    __slots__ = ("_blocks_by_owner", "entries", "ring_id", "roster", "universe")
 
-    def __init__(self, ring_id: bytes, universe: Block, entries: tuple[Entry, ...]) -> None:
+    def __init__(self, ring_id: bytes, universe: Block, entries: tuple[Entry, ...], roster: Roster) -> None:
         self.ring_id = ring_id
         self.universe = universe
         self.entries = entries
+        self.roster = roster
         self._blocks_by_owner: dict[Owner, tuple[Block, ...]] | None = None
 
     @classmethod
     def unknown(cls, ring_id: bytes, universe: Block) -> "Ring":
         """The ring of a peer that has heard its name and nothing else."""
-        return cls(ring_id, universe, (Entry(universe, NOBODY),))
+        return cls(ring_id, universe, (Entry(universe, NOBODY),), Roster())
 
     @classmethod
-    def founded(cls, ring_id: bytes, universe: Block, founder: Owner) -> "Ring":
-        """The first ring: all belongs to the founder, and there is no heir."""
-        return cls(ring_id, universe, (Entry(universe, Title(1, founder, Owner(""))),))
+    def founded(cls, ring_id: bytes, universe: Block, founders: Sequence[Owner]) -> "Ring":
+        """The first ring, in shares that differ by a factor of two at most; the founders are given and not empty.
+
+        A universe of fewer addresses than founders leaves the last ones without.
+        """
+        shares = [universe]
+        while len(shares) < len(founders) and shares[0].size > 1:
+            shares += shares.pop(0).halves()
+        entries = [
+            Entry(block, Title(1, owner, NO_HEIR)) for block, owner in zip(sorted(shares), founders, strict=False)
+        ]
+        return cls.unknown(ring_id, universe).merge(entries, Roster.of(*founders)).ring
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ring):
             return NotImplemented
-        return (self.ring_id, self.universe, self.entries) == (other.ring_id, other.universe, other.entries)
+        mine, theirs = (self.ring_id, self.universe, self.roster), (other.ring_id, other.universe, other.roster)
+        return mine == theirs and self.entries == other.entries
 
     def __hash__(self) -> int:
-        return hash((self.ring_id, self.universe, self.entries))
+        return hash((self.ring_id, self.universe, self.roster, self.entries))
 
     def __repr__(self) -> str:
         parts = (f"{entry.block} {entry.title.owner}@{entry.title.version}" for entry in self.entries)
         return f"Ring({self.ring_id.hex()[:8]}: {', '.join(parts)})"
 
-    def merge(self, entries: Iterable[Entry]) -> Merged:
+    def merge(self, entries: Iterable[Entry], roster: Roster = NO_ROSTER) -> Merged:
         """The join of this ring with what somebody else knows of the same ring; this ring itself when nothing is new.
 
-        The entries lie inside the universe and are disjoint: the decoder has seen to both.
+        The entries lie inside the universe and are disjoint: the decoder has seen to both. Whoever a new title names is
+        a member from then on.
         """
         mine = list(self.entries)
         changes: list[Change] = []
         conflicts: list[Conflict] = []
         for theirs in entries:
             _merge_entry(mine, theirs, changes, conflicts)
-        ring = Ring(self.ring_id, self.universe, tuple(mine)) if changes else self
-        return Merged(ring, tuple(changes), tuple(conflicts))
+        named = frozenset(name for change in changes for name in (change.after.owner, change.after.heir) if name)
+        joined_roster = self.roster.join(roster).join(Roster(named))
+        if not changes and joined_roster is self.roster:
+            return Merged(self, (), tuple(conflicts), NO_ROSTER)
+        ring = Ring(self.ring_id, self.universe, tuple(mine), joined_roster)
+        return Merged(ring, tuple(changes), tuple(conflicts), joined_roster.beyond(self.roster))
 
     def grant(self, block: Block, *, giver: Owner, taker: Owner) -> Merged:
         """The ring after the giver has passed on a block of its own; the giver is its heir.
@@ -173,9 +218,10 @@ class Ring:
 
     def may_grant(self, block: Block, giver: Owner) -> bool:
         """Whether the whole block belongs to the giver and the ring has room for its parts."""
-        room = len(self.entries) + ADDRESS_BITS < ENTRIES_MAX
+        room = len(self.entries) + ADDRESS_BITS < ENTRIES_MAX and giver not in self.roster.removed
         return room and all(
-            entry.title.owner == giver and entry.title.version < VERSION_MAX for entry in self._overlapping(block)
+            title.owner == giver and (title.version + 1) >> ROUND_BITS == title.round
+            for _, title in self._overlapping(block)
         )
 
     def entry_at(self, address: int) -> Entry:
@@ -188,6 +234,17 @@ class Ring:
         mine = self.entry_at(entry.block.start)
         return mine.title == entry.title and mine.block.covers(entry.block)
 
+    def within(self, block: Block) -> list[Entry]:
+        """What is known of the addresses of a block of the universe: disjoint entries inside it, in order."""
+        if self.entry_at(block.start).block.covers(block):
+            return [Entry(block, self.entry_at(block.start).title)]
+        return list(self._overlapping(block))
+
+    def estate(self) -> tuple[Entry, ...]:
+        """What removed peers own, in order: to be settled."""
+        removed = self.roster.removed
+        return tuple(entry for entry in self.entries if entry.title.owner in removed) if removed else ()
+
     def known(self) -> tuple[Entry, ...]:
         """The entries of which something is known, in order: all there is to tell others."""
         return tuple(entry for entry in self.entries if entry.title.version > 0)
@@ -197,23 +254,27 @@ class Ring:
         return tuple(entry for entry in self.entries if entry.title.owner == owner)
 
     def blocks_of(self, owner: Owner) -> tuple[Block, ...]:
-        """The owner's ranges in the fewest blocks, whatever their versions; empty if it owns nothing."""
+        """The owner's ranges in the fewest blocks, whatever their versions; empty if it owns nothing or was removed."""
         return self._by_owner().get(owner, ())
 
     def owners(self) -> tuple[Owner, ...]:
-        """Everyone who owns something, sorted."""
+        """Everyone who owns something and was not removed, sorted."""
         return tuple(self._by_owner())
+
+    def owners_within(self, block: Block) -> tuple[Owner, ...]:
+        """Everyone who owns a part of a block of the universe and was not removed, sorted."""
+        if block == self.universe:
+            return self.owners()
+        owners = {entry.title.owner for entry in self._overlapping(block) if entry.title.version}
+        return tuple(sorted(owners - self.roster.removed))
 
     def is_within_limits(self) -> bool:
         """Whether it can be held and sent: a hostile peer may try to make it endless."""
-        if len(self.entries) * 2 <= OWNERS_MAX:
-            return True
-        names = {name for entry in self.entries for name in (entry.title.owner, entry.title.heir)}
-        return len(self.entries) <= ENTRIES_MAX and len(names) <= OWNERS_MAX
+        return len(self.entries) <= ENTRIES_MAX and len(self.roster.members) <= OWNERS_MAX
 
     def check(self) -> list[str]:
         """What is wrong with it, as sentences: nothing, or there is a bug in this file."""
-        violations: list[str] = []
+        violations = self.roster.check()
         address = self.universe.start
         for entry in self.entries:
             if entry.block.start != address:
@@ -222,6 +283,8 @@ class Ring:
                 violations.append(f"{entry.block} is not an aligned part of {self.universe}")
             if (entry.title.version == 0) != (not entry.title.owner):
                 violations.append(f"{entry.block} has a version and an owner that do not go together")
+            if entry.title.owner and entry.title.owner not in self.roster.members:
+                violations.append(f"{entry.block} belongs to somebody who is no member")
             address = entry.block.end
         if address != self.universe.end:
             violations.append(f"the entries end before {self.universe} does")
@@ -237,7 +300,7 @@ class Ring:
         if self._blocks_by_owner is None:
             gathered: dict[Owner, list[Entry]] = {}
             for block, title in self.entries:
-                if title.version > 0:
+                if title.version > 0 and title.owner not in self.roster.removed:
                     gathered.setdefault(title.owner, []).append(Entry(block, NOBODY))
             self._blocks_by_owner = {
                 owner: tuple(entry.block for entry in joined(gathered[owner])) for owner in sorted(gathered)

@@ -4,12 +4,13 @@ Theory of operation
 -------------------
 An address of ours is in one of four places: `taken` (an ident has it), `freed` (the last `FREED_MAX` that were given
 back, in order), `fresh` (all others), or it is reserved: the first and last address of the universe are never handed
-out.
+out. Where a part of the universe is used as a subnet, its first (the network), its last (broadcast) and the one after
+the first (by custom the gateway) are reserved too.
 
-*Which address comes next*: the lowest fresh one; only when there is none, the one that was freed longest ago. An
-address given back goes to the end of `freed`; the one that falls out at the front is fresh again. So an address is
-not reused before `FREED_MAX` others were given back after it, or nothing else is left. And as the low end is used
-first, the upper half of our space stays whole, to be given away in one piece. Fresh space is a few intervals,
+*Which address comes next*: the lowest fresh one of the subnet; only when there is none, the one of it that was freed
+longest ago. An address given back goes to the end of `freed`; the one that falls out at the front is fresh again. So an
+address is not reused before `FREED_MAX` others were given back after it, or nothing else is left. And as the low end is
+used first, the upper half of our space stays whole, to be given away in one piece. Fresh space is a few intervals,
 whatever its size.
 
 *What is given away*: the largest aligned block in which nothing is taken, the highest of them; its upper half only,
@@ -31,8 +32,10 @@ FREED_MAX = 1_024
 class Space:
     """The addresses of our own blocks. Every method but `set_owned` and `donation` takes microseconds."""
 
-    def __init__(self, universe: Block) -> None:
-        self._reserved = (universe.start, universe.end - 1)
+    def __init__(self, universe: Block, subnet: Block) -> None:
+        gateway = () if subnet == universe else (subnet.start, subnet.start + 1, subnet.end - 1)
+        self._reserved = tuple(sorted({universe.start, universe.end - 1, *gateway}))
+        self._subnet = subnet
         self._owned = IntervalSet()
         self._blocks: tuple[Block, ...] = ()
         self._fresh = IntervalSet()
@@ -42,10 +45,15 @@ class Space:
 
     @classmethod
     def restored(
-        cls, universe: Block, blocks: Sequence[Block], allocations: Mapping[str, int], freed: Iterable[int]
+        cls,
+        universe: Block,
+        subnet: Block,
+        blocks: Sequence[Block],
+        allocations: Mapping[str, int],
+        freed: Iterable[int],
     ) -> "Space":
         """The space as a snapshot describes it. The allocations must not share addresses."""
-        space = cls(universe)
+        space = cls(universe, subnet)
         space._allocations = dict(allocations)
         space._taken = {address: ident for ident, address in allocations.items()}
         assert len(space._taken) == len(space._allocations)
@@ -81,22 +89,24 @@ class Space:
         return self._taken.get(address)
 
     def is_reserved(self, address: int) -> bool:
-        """Whether the address is never handed out: the universe's first and last."""
+        """Whether the address is never handed out."""
         return address in self._reserved
 
     def strays(self) -> list[int]:
-        """Addresses handed out here that are not, or no longer, ours: empty unless a ring conflict took them away."""
+        """Addresses handed out here that we may not, or no longer, hand out: empty unless a conflict took them away."""
         return [address for address in sorted(self._taken) if address not in self._owned]
 
     def allocate(self, ident: str) -> int | None:
-        """Hand out the next address to an ident that has none; None if all are in use."""
+        """Hand out the next address of the subnet to an ident that has none; None if all are in use."""
         assert ident not in self._allocations, ident
-        if self._fresh.total:
-            address = self._fresh.pop_lowest()
-        elif self._freed:
-            address, _ = self._freed.popitem(last=False)
+        address = self._fresh.lowest_from(self._subnet.start)
+        if address is not None and self._subnet.holds(address):
+            self._fresh.discard(address, address + 1)
         else:
-            return None
+            address = next((freed for freed in self._freed if self._subnet.holds(freed)), None)
+            if address is None:
+                return None
+            del self._freed[address]
         self._taken[address] = ident
         self._allocations[ident] = address
         return address
@@ -120,7 +130,7 @@ class Space:
         if address is None:
             return None
         del self._taken[address]
-        if address in self._owned:
+        if address in self._owned and not self.is_reserved(address):
             self._freed[address] = None
             if len(self._freed) > FREED_MAX:
                 oldest, _ = self._freed.popitem(last=False)
@@ -142,12 +152,14 @@ class Space:
         self._owned = owned
         self._blocks = tuple(blocks)
 
-    def donation(self) -> Block | None:
-        """The block to give to a peer that asks; None if no address is free. Nothing changes: the ring decides."""
-        if self.free_count == 0:
+    def donation(self, within: Block) -> Block | None:
+        """The block to give to a peer that asks for space in a range; None if no address of it is free.
+
+        Nothing changes: the ring decides.
+        """
+        block = self._largest_free_block(within)
+        if block is None:
             return None
-        block = self._largest_free_block()
-        assert block is not None
         if block.size == 1 or 3 * self._usable(block) <= 2 * self.free_count:
             return block
         lower, upper = block.halves()
@@ -163,7 +175,7 @@ class Space:
             violations.append("an address is fresh that is taken, freed or reserved")
         if any(address in self._taken or address not in self._owned for address in self._freed):
             violations.append("an address is freed that is taken or not ours")
-        reserved = sum(1 for address in self._reserved if address in self._owned)
+        reserved = sum(1 for address in self._reserved if address in self._owned and address not in self._taken)
         if self._fresh.total + len(held) + reserved != self._owned.total:
             violations.append("addresses are neither taken, freed, fresh nor reserved")
         return violations
@@ -171,11 +183,12 @@ class Space:
     def _usable(self, block: Block) -> int:
         return block.size - sum(1 for address in self._reserved if block.holds(address))
 
-    def _largest_free_block(self) -> Block | None:
-        """The largest block in which nothing is taken and something is usable; of equals the highest."""
+    def _largest_free_block(self, within: Block) -> Block | None:
+        """The largest block of a range in which nothing is taken and something is usable; of equals the highest."""
         taken = sorted(self._taken)
         best: Block | None = None
-        stack = [(block, 0, len(taken)) for block in self._blocks]
+        ours = [within if block.covers(within) else block for block in self._blocks]
+        stack = [(block, 0, len(taken)) for block in ours if within.covers(block)]
         while stack:
             block, low, high = stack.pop()
             if best is not None and block.size <= best.size:

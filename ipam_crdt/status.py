@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from ipam_crdt.ring import Owner
+from ipam_crdt.roster import Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +51,11 @@ class IpamStatus:
     """In the order in which they were asked for."""
     findings: tuple[str, ...]
     """What is wrong and what to do about it, as sentences."""
+    is_removed: bool
+    """Whether we were removed from the ring, or have left it."""
+    removed: tuple[Owner, ...]
+    """Whose rights have ended, for ever; sorted."""
+    unsettled: tuple[str, ...]
+    """Why what a removed peer owned cannot be handed out yet, as sentences; empty if nothing is left to settle."""
+    quarantined: tuple[IPv4Network, ...]
+    """Ranges of ours of which nothing new is handed out, because somebody else was given them, too."""

@@ -81,6 +81,12 @@ class WaitingList:
             del self._requests[claim.ident]
         return [Refused(claim.ident, reason) for claim in claims]
 
+    def refuse_all(self, reason: str) -> list[Refused]:
+        """The answers to all that wait."""
+        refused = [Refused(ident, reason) for ident in self._requests]
+        self._requests.clear()
+        return refused
+
     def settle(self, now: float, excuse: Callable[[Waiting], str]) -> list[Answer]:
         """The answers that are possible or due now; `excuse` says why a request could not be served by its deadline."""
         answers: list[Answer] = []
@@ -119,7 +125,7 @@ class WaitingList:
         if not universe.holds(wanted):
             return f"{address} is not in {universe}; claim an address in that range"
         if space.is_reserved(wanted):
-            return f"{address} is the first or last of {universe}; claim another address"
+            return f"{address} is kept out of use, as network, broadcast or gateway; claim another address"
         held = space.allocations.get(ident, wanted)
         if held != wanted:
             return f"{ident} already has {IPv4Address(held)}; release that first"

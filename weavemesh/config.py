@@ -34,6 +34,12 @@ NICKNAME_CHARACTERS_MAX = 64
 MTU_MIN, MTU_MAX = 1280, 65455
 """IPv6 needs 1280 on every link (RFC 8200, §5); WireGuard adds 80 octets to each packet in a 16-bit length."""
 
+INITIAL_PEERS_MAX = 256
+"""A mesh is founded by a handful of hosts; more are a mistake, and those that come later just join."""
+
+SUBNET_PREFIX_MAX = 30
+"""Network, gateway and broadcast are kept free: a /30 has one address to hand out, anything smaller none."""
+
 PREFIX_MIN, PREFIX_MAX = 8, 29
 """A smaller range than /29 has no room for two peers with pods; a larger one than /8 is nobody's to use."""
 
@@ -54,6 +60,12 @@ class AgentConfig:
     """TCP for control links and UDP for WireGuard."""
     ipalloc_range: IPv4Network
     """The universe of pod addresses; the same on every peer."""
+    ipalloc_default_subnet: IPv4Network
+    """The part of it that addresses are handed out of, unless one is claimed."""
+    initial_peers: int | None
+    """How many peers found the mesh together; None: this one and those at the targets."""
+    observer: bool
+    """Whether this peer never takes part in founding a mesh."""
     nickname: str
     """For people; need not be unique."""
     advertise: tuple[Endpoint, ...]
@@ -78,13 +90,17 @@ def check(options: Options, *, state_dir: Path, run_dir: Path, environment: Mapp
         raise _refused(
             "targets", f"{len(targets)} hosts are more than {TARGETS_MAX}", "name a few; the others are discovered"
         )
+    ipalloc_range = _range(options.ipalloc_range or DEFAULT_IPALLOC_RANGE)
     return AgentConfig(
         state_dir=state_dir,
         run_dir=run_dir,
         interface=_interface(options.interface or DEFAULT_INTERFACE),
         targets=targets,
         port=port,
-        ipalloc_range=_range(options.ipalloc_range or DEFAULT_IPALLOC_RANGE),
+        ipalloc_range=ipalloc_range,
+        ipalloc_default_subnet=_subnet(options.ipalloc_default_subnet, ipalloc_range),
+        initial_peers=_initial_peers(options),
+        observer=bool(options.observer),
         nickname=_nickname(options.nickname or socket.gethostname()),
         advertise=tuple(_advertised(text, default_port=port) for text in options.advertise or ()),
         datapath=_datapath(options.datapath or "auto"),
@@ -205,6 +221,40 @@ def _range(text: str) -> IPv4Network:
             "ipalloc_range", f"{text} holds addresses with a meaning of their own", "choose a private range (RFC 1918)"
         )
     return network
+
+
+def _subnet(text: str | None, ipalloc_range: IPv4Network) -> IPv4Network:
+    if text is None:
+        return ipalloc_range
+    try:
+        subnet = IPv4Network(text)
+    except ValueError as error:
+        raise _refused(
+            "ipalloc_default_subnet",
+            f"{text!r} is no IPv4 range",
+            f"write it like {next(ipalloc_range.subnets(1))}, with no bits behind the prefix",
+        ) from error
+    if not subnet.subnet_of(ipalloc_range):
+        raise _refused(
+            "ipalloc_default_subnet",
+            f"{subnet} is not inside the range {ipalloc_range}",
+            "choose a part of that range, or another range with --ipalloc-range",
+        )
+    if subnet.prefixlen > SUBNET_PREFIX_MAX:
+        raise _refused(
+            "ipalloc_default_subnet",
+            f"{subnet} has no address for a pod",
+            f"choose a /{SUBNET_PREFIX_MAX} or larger",
+        )
+    return subnet
+
+
+def _initial_peers(options: Options) -> int | None:
+    if options.initial_peers is None:
+        return None
+    if options.observer:
+        raise _refused("initial_peers", "an observer is no initial peer", "leave out --observer or --initial-peers")
+    return _number("initial_peers", options.initial_peers, 1, INITIAL_PEERS_MAX)
 
 
 def _nickname(text: str) -> str:

@@ -15,8 +15,8 @@ from logging import INFO
 
 import gossip
 import ipam_crdt
-from gossip import Mesh, MeshOptions, PeerName, Target
-from ipam_crdt import Allocator, Founding, Owner
+from gossip import PeerName, Target
+from ipam_crdt import Electorate, Owner
 from weavemesh import __version__, logs
 from weavemesh.api.message import SOCKET_NAME
 from weavemesh.api.readiness import ReadinessLog
@@ -28,16 +28,19 @@ from weavemesh.cni.server import CniServer
 from weavemesh.config import AgentConfig
 from weavemesh.driver import Driver
 from weavemesh.error import UserError
-from weavemesh.identity import Identity, verify
+from weavemesh.founding import electorate
+from weavemesh.identity import Identity
 from weavemesh.kernel.applier import Kernel
 from weavemesh.kernel.pod import PodWiring
-from weavemesh.links import ControlLinks
+from weavemesh.links import ControlLinks, LinkInput
 from weavemesh.logs import Event, log
+from weavemesh.membership import Membership
+from weavemesh.opening import MESH_FILE, RING_FILE, open_allocator, open_mesh, refuse_overlap, refuse_wrong_secret
 from weavemesh.operation import Operation
 from weavemesh.overlay.plan import PlanInput, check, plan, tunnel_mtu, ula_prefix
 from weavemesh.overlay.probe import ProbeName, Prober
 from weavemesh.overlay.state import DesiredState, Endpoint, IPAddress
-from weavemesh.planning import dial_addresses, planned_peers, probe_addresses
+from weavemesh.planning import planned_peers, probe_addresses, with_nicknames
 from weavemesh.pool import AddressPool, AllocationRefused, PodAddresses
 from weavemesh.probing import TunnelProbes
 from weavemesh.reconciler import Reconciler
@@ -47,15 +50,18 @@ from weavemesh.status import HOST_IDENT
 from weavemesh.store import StateFolder
 from weavemesh.summary import Summary
 from weavemesh.transport.datagram import refuse_taken_port
-from weavemesh.transport.failure import Failure
 from weavemesh.transport.link import Listener
 from weavemesh.transport.stream import StreamTransport
+from weavemesh.verdict import REMOVED, REMOVED_REMEDY
 
 CNI_SOCKET_NAME = "cni.sock"
 RING_CHANNEL = "ipam"
-MESH_FILE, RING_FILE = "mesh", "ring"
 HOST_ADDRESS_TRY_S = 2.0
 """One try for the host's own address; the starter is told why it takes longer after each."""
+REFUSAL_PAUSE_S = 0.2
+"""Between two such tries: a refusal may come at once."""
+FIRST_CONTACT_S = 1.0
+"""How long the start waits for a first link to the mesh, where one is expected: news may wait there."""
 FIRST_TUNNELS_S = 2.0
 """How long the start waits for the tunnels of peers that are there; then the agent is ready without them."""
 
@@ -85,6 +91,7 @@ class Agent:
         kernel: Kernel,
         mtu: int,
         host_addresses: tuple[IPAddress, ...],
+        electorate: Electorate | None,
         on_ready: Callable[[str], None],
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -100,14 +107,12 @@ class Agent:
         self._peers_changed = False
         self._overlay_address: IPv4Address | None = None
         self._findings: tuple[str, ...] = ()
-        self._tunnel_answered = asyncio.Event()
+        self._news = asyncio.Event()
         self.readiness = ReadinessLog()
 
         saved_mesh, saved_ring = folder.read(MESH_FILE), folder.read(RING_FILE)
-        self._is_new = saved_ring is None
-        self._mesh = _open_mesh(config, identity, folder.next_epoch(), saved_mesh, loop.time())
-        joins = bool(config.targets)
-        allocator = _open_allocator(config, identity, saved_ring, joins=joins, now=loop.time())
+        self._mesh = open_mesh(config, identity, folder.next_epoch(), saved_mesh, loop.time())
+        allocator = open_allocator(config, identity, electorate, saved_ring, loop.time())
         self._saver = Saver(self._mesh.snapshot, lambda snapshot: folder.write(MESH_FILE, snapshot))
         self._pool = AddressPool(
             allocator,
@@ -122,7 +127,10 @@ class Agent:
         )
         self._transport = transport
         self._gossip: Driver[gossip.Input, gossip.Output] = Driver(self._mesh, self._perform)
-        self._links = ControlLinks(transport, self._gossip.feed)
+        self._links = ControlLinks(transport, self._hear_link)
+        self._membership = Membership(
+            self._mesh, self._pool, targets=config.targets, feed=self._gossip.feed, removed=self._leave_overlay
+        )
         self._probes = TunnelProbes(Prober(rng=random.Random()), first_answer=self._tunnel_is_alive)
         self._reconciler = Reconciler(kernel, self._plan)
         self._wiring = PodWiring()
@@ -133,9 +141,10 @@ class Agent:
         secret = ClusterSecret.load(config.secret_file or DEFAULT_FILE, force=config.force_weak_secret)
         kernel = await Kernel.open(interface=config.interface, datapath=config.datapath)
         stack.push_async_callback(kernel.close)
-        await _refuse_overlap(kernel, config)
+        refuse_overlap(await kernel.routes_overlapping(config.ipalloc_range), config.ipalloc_range)
         if await kernel.observe() is None:
             refuse_taken_port(config.port)
+        host_addresses = await kernel.host_addresses()
         folder = stack.enter_context(StateFolder.open(config.state_dir))
         agent = cls(
             config=config,
@@ -144,7 +153,8 @@ class Agent:
             identity=Identity.load_or_create(folder.path, nickname=config.nickname),
             kernel=kernel,
             mtu=config.mtu or tunnel_mtu(await kernel.underlay_mtu()),
-            host_addresses=await kernel.host_addresses(),
+            host_addresses=host_addresses,
+            electorate=await electorate(config, host_addresses),
             on_ready=on_ready,
         )
         stack.push_async_callback(agent._wiring.close)
@@ -182,6 +192,7 @@ class Agent:
             feed=self._gossip.feed,
             pool=self._pool,
             probes=self._probes,
+            membership=self._membership,
             kernel=self._kernel,
             wiring=self._wiring,
             readiness=self.readiness,
@@ -213,12 +224,17 @@ class Agent:
         self._gossip.feed(gossip.ConnectTargets(tuple(Target(text) for text in self._config.targets), replace=True))
         self._news_of_peers()
         self._overlay_address = await self._own_address()
+        if self._overlay_address is None:
+            return
         self._reconciler.changed()
         await self._reconciler.wait_applied()
         self._publish()
-        probing = group.create_task(self._probes.run(self._overlay_address))
+        probing = group.create_task(self._probe(self._overlay_address))
         self._watch_tunnels()
+        await self._first_contact()
         await self._first_tunnels()
+        if self._membership.is_removed:
+            return
         others = len(self._mesh.peers()) - 1
         sentence = (
             f"ready: {self._identity.nickname} ({self._identity.name}) has {self._overlay_address} in the mesh with "
@@ -232,35 +248,49 @@ class Agent:
         finally:
             probing.cancel()
 
-    async def _own_address(self) -> IPv4Address:
-        while True:
+    async def _probe(self, address: IPv4Address) -> None:
+        try:
+            await self._probes.run(address)
+        except UserError:
+            if not self._membership.is_removed:  # then the address has gone
+                raise
+
+    async def _own_address(self) -> IPv4Address | None:
+        """Our own address in the mesh, waited for as long as it takes; None if we were removed from it."""
+        while not self._membership.is_removed:
             try:
                 return await self._pool.allocate(HOST_IDENT, deadline_s=HOST_ADDRESS_TRY_S)
             except AllocationRefused as refused:
-                self._refuse_wrong_secret()
+                if not self._pool.allocator.ready:
+                    refuse_wrong_secret(self._mesh.targets(), self._links.failures, self._secret.fingerprint())
                 reasons = [f"{target}: {failure.reason}" for target, failure in self._links.failures.items()]
-                self.readiness.step("; ".join(reasons) or f"waiting for an address: {refused}")
+                excuse = with_nicknames(str(refused), self._membership.nicknames())
+                self.readiness.step("; ".join((f"waiting for an address: {excuse}", *reasons)))
+                await asyncio.sleep(REFUSAL_PAUSE_S)
+        return None
 
-    def _refuse_wrong_secret(self) -> None:
-        """A new peer that only finds meshes with another secret was given the wrong one; an old one waits instead."""
-        failures = [self._links.failures.get(target.target) for target in self._mesh.targets()]
-        codes = [failure.code if failure else None for failure in failures]
-        if self._is_new and codes and all(code is Failure.WRONG_SECRET for code in codes):
-            where = ", ".join(target.target for target in self._mesh.targets())
-            raise UserError(
-                f"{where} has another cluster secret than this host (fingerprint {self._secret.fingerprint()})",
-                remedy="copy the secret file from a host of the mesh to this one; "
-                "`weavemesh secret fingerprint` shows whether two hosts have the same",
+    async def _first_contact(self) -> None:
+        """Wait for a link to the mesh if we know of one: it may have news for us, even that we were removed."""
+        if self._config.targets or len(self._mesh.peers()) > 1:
+            await self._wait_until(
+                lambda: self._membership.is_removed or any(link.established for link in self._mesh.links()),
+                deadline_s=FIRST_CONTACT_S,
             )
 
     async def _first_tunnels(self) -> None:
         """Wait for the tunnels of the peers that are there now, so that the first packet of a pod finds its way."""
         self.readiness.step("waiting for the tunnels to answer")
+        await self._wait_until(
+            lambda: all(self._is_alive(name) for name in self._linked_tunnels()), deadline_s=FIRST_TUNNELS_S
+        )
+
+    async def _wait_until(self, condition: Callable[[], bool], *, deadline_s: float) -> None:
+        """Return when it holds, looked at whenever there is news of peers or tunnels; or at the deadline."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_TUNNELS_S):
-                while any(not self._is_alive(name) for name in self._linked_tunnels()):
-                    self._tunnel_answered.clear()
-                    await self._tunnel_answered.wait()
+            async with asyncio.timeout(deadline_s):
+                while not condition():
+                    self._news.clear()
+                    await self._news.wait()
 
     def _linked_tunnels(self) -> list[ProbeName]:
         """Peers that answer us on a link now should soon answer in a tunnel, too; of others we know less."""
@@ -296,6 +326,8 @@ class Agent:
                 self._news_of_peers()
             case gossip.Persist():
                 self._saver.changed()
+            case gossip.FencedBy(peer=peer):
+                self._membership.fenced_by(peer)
             case gossip.Delivered(source=source, payload=payload, unicast=True):
                 self._pool.feed(ipam_crdt.MessageReceived(Owner(source), payload))
             case gossip.Delivered(source=source, payload=payload):
@@ -309,27 +341,39 @@ class Agent:
 
     def _act_on_peers(self) -> None:
         self._peers_changed = False
-        reachable = tuple(Owner(view.name) for view in self._mesh.peers() if view.reachable and view.hops != 0)
-        self._pool.feed(ipam_crdt.PeersReachable(reachable))
+        self._membership.news()
         self._reconciler.changed()
         self._watch_tunnels()
+        self._news.set()
+
+    def _leave_overlay(self) -> None:
+        """We were removed: others have our addresses. The plan is empty from now on, and people are told."""
+        self.readiness.refuse(REMOVED, REMOVED_REMEDY)
+        self._reconciler.changed()
+
+    def _hear_link(self, event: LinkInput) -> None:
+        self._gossip.feed(event)
+        if isinstance(event, gossip.LinkOpened) and event.target is not None:
+            self._news_of_peers()  # who is at that target may be news, also where nothing of that peer is
 
     def _owned(self, peer: PeerName) -> tuple[IPv4Network, ...]:
         return self._pool.allocator.owned(Owner(peer))
 
     def _watch_tunnels(self) -> None:
         if self._overlay_address is not None:
-            self._probes.watch(probe_addresses(self._mesh.peers(), owned=self._owned))
+            views = () if self._membership.is_removed else self._mesh.peers()
+            self._probes.watch(probe_addresses(views, owned=self._owned))
 
     def _tunnel_is_alive(self, peer: ProbeName) -> None:
         log(INFO, Event.PATH_CHANGED, peer=peer, tunnel="answers")
-        self._tunnel_answered.set()
+        self._news.set()
 
     def _plan(self) -> DesiredState | None:
-        """What the kernel should hold; None before this host has an address in the mesh."""
-        if self._overlay_address is None:
+        """What the kernel should hold; None before this host has an address in the mesh. Nothing if it was removed."""
+        is_removed, allocator = self._membership.is_removed, self._pool.allocator
+        if self._overlay_address is None and not is_removed:
             return None
-        allocator = self._pool.allocator
+        views = () if is_removed else self._mesh.peers()
         known = PlanInput(
             interface=self._config.interface,
             mtu=self._mtu,
@@ -337,62 +381,11 @@ class Agent:
             name=self._identity.name,
             private_key=self._identity.wireguard_key,
             public_key=self._identity.wireguard_public_key,
-            address=self._overlay_address,
+            address=None if is_removed else self._overlay_address,
             universe=self._config.ipalloc_range,
             ula_prefix=self.ula,
             ranges={PeerName(owner): allocator.owned(owner) for owner in allocator.owners()},
-            peers=planned_peers(self._mesh.peers(), own_key=self._identity.wireguard_public_key, secret=self._secret),
+            peers=planned_peers(views, own_key=self._identity.wireguard_public_key, secret=self._secret),
         )
         self._findings = check(known)
         return plan(known)
-
-
-async def _refuse_overlap(kernel: Kernel, config: AgentConfig) -> None:
-    if overlapping := await kernel.routes_overlapping(config.ipalloc_range):
-        raise UserError(
-            f"the address range {config.ipalloc_range} overlaps this host's route {overlapping[0]}",
-            remedy="choose a range that no host of the mesh uses, with --ipalloc-range, the same on all peers",
-        )
-
-
-def _open_mesh(config: AgentConfig, identity: Identity, epoch: int, snapshot: bytes | None, now: float) -> Mesh:
-    options = MeshOptions(dial_addresses=dial_addresses, discovery=config.discovery)
-    try:
-        return Mesh(
-            signer=identity,
-            verify=verify,
-            epoch=epoch,
-            options=options,
-            rng=random.Random(),
-            snapshot=snapshot,
-            now=now,
-        )
-    except gossip.SnapshotCorrupt as error:
-        raise UserError(
-            f"the file {MESH_FILE} in the state folder cannot be used: {error}",
-            remedy=f"remove {config.state_dir / MESH_FILE}; the other peers will tell its contents again",
-        ) from error
-
-
-def _open_allocator(
-    config: AgentConfig, identity: Identity, snapshot: bytes | None, *, joins: bool, now: float
-) -> Allocator:
-    try:
-        return Allocator(
-            owner=Owner(identity.name),
-            universe=config.ipalloc_range,
-            founding=Founding.JOIN if joins else Founding.FOUND,
-            snapshot=snapshot,
-            rng=random.SystemRandom(),
-            now=now,
-        )
-    except ipam_crdt.UniverseMismatch as error:
-        raise UserError(
-            f"this peer's address ring divides {error.persisted}, but --ipalloc-range says {error.configured}",
-            remedy=f"start it with --ipalloc-range {error.persisted}, or begin anew with `weavemesh reset`",
-        ) from error
-    except ipam_crdt.SnapshotCorrupt as error:
-        raise UserError(
-            f"{config.state_dir / RING_FILE}: {error}",
-            remedy="restore the file from a backup, or begin as a new peer with `weavemesh reset`",
-        ) from error

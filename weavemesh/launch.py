@@ -52,6 +52,14 @@ class NotYet:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The agent runs but will never be ready; why, and what to do."""
+
+    sentence: str
+    remedy: str
+
+
 class StartingAgent:
     """A new process that has not said yet how its start went."""
 
@@ -90,8 +98,8 @@ class StartingAgent:
             os.close(theirs)
         return cls(process, ours, run_dir)
 
-    def wait(self, *, patience_s: float, on_progress: Callable[[str], None] | None) -> Ready | NotYet:
-        """Wait until the agent is ready, at most `patience_s` (then it goes on by itself).
+    def wait(self, *, patience_s: float, on_progress: Callable[[str], None] | None) -> Ready | NotYet | Refused:
+        """Wait until the agent is ready or knows that it never will be, at most `patience_s` (it goes on alone then).
 
         UserError with the agent's own words if its start failed, or with the last line of its log if it just died.
         """
@@ -99,7 +107,8 @@ class StartingAgent:
         while (left := until - time.monotonic()) > 0:
             if select.select([self._pipe], [], [], min(left, LOOK_S))[0]:
                 return self._outcome()
-            self._look(on_progress)
+            if (refused := self._look(on_progress)) is not None:
+                return refused
         return NotYet(self._last_step)
 
     def give_up(self) -> None:
@@ -117,18 +126,20 @@ class StartingAgent:
         os.close(self._pipe)
         self._process.returncode = 0  # else Popen complains at exit that nobody waited for a process that shall live
 
-    def _look(self, on_progress: Callable[[str], None] | None) -> None:
+    def _look(self, on_progress: Callable[[str], None] | None) -> Refused | None:
         try:
             readiness = self._api.ready(known=self._known, wait_s=0.0)
         except UserError as error:
             if not isinstance(error, AgentNotRunning):
                 self._last_step = str(error)
-            return
+            return None
         self._known = readiness.known
         for step in readiness.steps:
             self._last_step = step
             if on_progress is not None and not readiness.ready:
                 on_progress(step)
+        refusal = readiness.refusal
+        return None if refusal is None else Refused(refusal.sentence, refusal.remedy)
 
     def _outcome(self) -> Ready:
         with open(self._pipe, "rb", closefd=False) as pipe:

@@ -1,6 +1,7 @@
 """What the agent can be asked over its local API: status, report, connect, forget, stop.
 
-Reads the parts and feeds the gossip core; decides nothing by itself. It implements `weavemesh.api.server.AgentApi`.
+Reads the parts and feeds the gossip core; decides nothing by itself. It implements `weavemesh.api.server.AgentApi`;
+what is asked of the address ring is answered by `weavemesh.ring_operation`.
 """
 
 import asyncio
@@ -19,12 +20,14 @@ from weavemesh.config import AgentConfig, parse_target
 from weavemesh.identity import Identity
 from weavemesh.kernel.pod import PodWiring, WiringFailed, host_ifname
 from weavemesh.kernel.sentence import FAILURES, describe_failure
+from weavemesh.membership import Membership
 from weavemesh.option import save_targets
 from weavemesh.overlay.plan import ula_prefix
 from weavemesh.overlay.state import ObservedPeer, PublicKey
 from weavemesh.overlay.tunnel import Tunnel
 from weavemesh.pool import AddressPool
 from weavemesh.probing import TunnelProbes
+from weavemesh.ring_operation import RingOperation
 from weavemesh.status import HOST_IDENT, AgentStatus, RouterStatus, StatusReport
 from weavemesh.verdict import judge
 
@@ -47,12 +50,25 @@ class Operation:
     feed: Callable[[gossip.Input], None]
     pool: AddressPool
     probes: TunnelProbes
+    membership: Membership
     kernel: Tunnel
     wiring: PodWiring
     readiness: ReadinessLog
     findings: Callable[[], tuple[str, ...]]
     """What the agent found wrong itself, as sentences with their remedies."""
     stop_agent: Callable[[], None]
+
+    @property
+    def ring(self) -> RingOperation:
+        """What can be asked of the address ring."""
+        return RingOperation(
+            mesh=self.mesh,
+            pool=self.pool,
+            membership=self.membership,
+            own_name=self.identity.name,
+            ula=self._ula,
+            attached=self._attached,
+        )
 
     async def status(self) -> StatusReport:
         """All of it, judged."""
@@ -61,7 +77,7 @@ class Operation:
         allocations = self.pool.allocator.allocations()
         pods = {ident: address for ident, address in allocations.items() if ident != HOST_IDENT}
         try:
-            labels = {link.ident: link.label for link in await self.wiring.list_pod_links() if link.ident}
+            labels = await self._attached()
         except WiringFailed as error:
             labels = {}
             findings.append(f"the pods' interfaces cannot be listed: {error.reason}")
@@ -82,7 +98,9 @@ class Operation:
                 waiting_for=self.readiness.last or "waiting for a peer that has the ring",
                 allocations=allocations,
             ),
-            pods=reporting.pod_statuses(pods, labels, ula=known.ula, interface=host_ifname),
+            pods=reporting.pod_statuses(
+                pods, labels, ula=known.ula, interface=lambda ident: host_ifname(ident) if ident in labels else "none"
+            ),
             findings=reporting.problems_of(findings),
         )
 
@@ -128,6 +146,10 @@ class Operation:
             await asyncio.to_thread(save_targets, self.config.state_dir, tuple(sorted(after)))
         return sorted(after - before), sorted(before - after)
 
+    async def _attached(self) -> dict[str, str]:
+        """The labels of the pods that have an interface on this host, by ident. WiringFailed."""
+        return {link.ident: link.label for link in await self.wiring.list_pod_links() if link.ident}
+
     def _parse(self, texts: tuple[str, ...]) -> tuple[Target, ...]:
         return tuple(Target(parse_target(text, default_port=self.config.port)) for text in texts)
 
@@ -166,6 +188,7 @@ class Operation:
             health=self.probes.health,
             ring=self.pool.allocator.status(),
             ula=self._ula(),
+            nicknames=self.membership.nicknames(),
         )
 
     def _ula(self) -> IPv6Network | None:

@@ -26,6 +26,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     interface: str | None = None
     port: str | None = None
     ipalloc_range: str | None = None
+    ipalloc_default_subnet: str | None = None
+    initial_peers: str | None = None
+    observer: bool | None = None
     nickname: str | None = None
     advertise: tuple[str, ...] | None = None
     datapath: str | None = None
@@ -73,7 +76,7 @@ def environment_options(environment: Mapping[str, str]) -> Options:
             continue
         if name in ("targets", "advertise"):
             values[name] = tuple(text.replace(",", " ").split())
-        elif name in ("force_weak_secret", "no_discovery"):
+        elif name in ("force_weak_secret", "no_discovery", "observer"):
             values[name] = _switch(text, variable(name))
         else:
             values[name] = text

@@ -3,7 +3,8 @@
 Pure. It joins three worlds that do not know each other: gossip's views, summaries in peers' own words, WireGuard keys.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from gossip import PeerName, PeerView, Target
@@ -15,6 +16,9 @@ from weavemesh.summary import Summary, SummaryInvalid
 
 DIAL_ADDRESSES_MAX = 4
 """Addresses of one peer that are dialled in turn: the likeliest come first; a host of many has bridges among them."""
+
+_PEER_NAME = re.compile(r"\b[a-z2-7]{16}\b(?!\()")
+"""A peer's name in a sentence of the cores, without its nickname behind it."""
 
 
 def summary_of(view: PeerView) -> Summary | None:
@@ -65,6 +69,20 @@ def dial_addresses(_: PeerName, encoded: bytes) -> tuple[Target, ...]:
         return ()
     endpoints = (*summary.advertised_endpoints(), *summary.own_endpoints())
     return tuple(dict.fromkeys(Target(endpoint.text()) for endpoint in endpoints))[:DIAL_ADDRESSES_MAX]
+
+
+def with_nicknames(sentence: str, nicknames: Mapping[str, str]) -> str:
+    """A sentence of the cores for people: each peer's name with its nickname behind it.
+
+    >>> with_nicknames("heard of aaaaaaaaaaaaaaaa, not of others", {"aaaaaaaaaaaaaaaa": "host1"})
+    'heard of aaaaaaaaaaaaaaaa(host1), not of others'
+    """
+
+    def named(match: re.Match[str]) -> str:
+        nickname = nicknames.get(match[0])
+        return f"{match[0]}({nickname})" if nickname else match[0]
+
+    return _PEER_NAME.sub(named, sentence)
 
 
 def _endpoints(view: PeerView, summary: Summary) -> tuple[Endpoint, ...]:

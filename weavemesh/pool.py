@@ -1,7 +1,8 @@
 """Addresses for this host's pods: runs the allocator, keeps its state on disk, answers those who wait.
 
 Holds no rule about addresses: those are `ipam_crdt`'s. What it adds is the order of things: a snapshot is on disk
-before anything that relies on it leaves this process, to a pod or to another peer.
+before anything that relies on it leaves this process, to a pod or to another peer. Who asked for a change is told
+when that is durable (`change`, `release`), not when it is made.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from logging import ERROR
 from typing import assert_never
 
 import ipam_crdt
-from ipam_crdt import Allocator, Owner
+from ipam_crdt import Allocator, Owner, Roster
 from weavemesh.driver import Driver
 from weavemesh.error import UserError
 from weavemesh.kernel.pod import PodAddress
@@ -23,8 +24,16 @@ SAVE_RETRY_S = 1.0
 """A disk that is full now may have room later; until then nothing new is promised to anyone."""
 
 
+CHANGE_DEADLINE_S = 10.0
+"""How long who asks for a change waits for the disk; a write takes milliseconds."""
+
+
 class AllocationRefused(Exception):
     """No address within the deadline; the text is a sentence with the reason and the remedy."""
+
+
+class NotDurable(Exception):
+    """A change was made but is not on disk, and a crash would undo it; the text says why. It is written later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,11 @@ class Published:
 
     digest: bytes
     state: bytes
+    roster: Roster
+
+
+_Step = ipam_crdt.Output | asyncio.Future[None]
+"""Something to perform, or somebody to tell that all before it is performed."""
 
 
 class AddressPool:
@@ -47,7 +61,10 @@ class AddressPool:
         send: Callable[[Owner, bytes], None],
         ownership_changed: Callable[[], None],
     ) -> None:
-        """`save` makes a snapshot durable, blocking, and runs in a thread; UserError from it is retried for ever."""
+        """`save` makes a snapshot durable, blocking, and runs in a thread; UserError from it is retried for ever.
+
+        What the allocator has to keep from its very beginning is saved here and now: UserError if it cannot be.
+        """
         self.allocator = allocator
         self.problem: UserError | None = None
         """Why nothing can be saved at the moment."""
@@ -56,26 +73,72 @@ class AddressPool:
         self._send = send
         self._ownership_changed = ownership_changed
         self._waiting: dict[str, list[asyncio.Future[IPv4Address]]] = {}
-        self._outputs: asyncio.Queue[ipam_crdt.Output] = asyncio.Queue()
-        self._published = Published(allocator.digest(), allocator.state())
+        self._outputs: asyncio.Queue[_Step] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._to_tell: set[asyncio.Future[None]] = set()
+        self._has_ended = False
+        for output in allocator.outputs():
+            if isinstance(output, ipam_crdt.Persist):
+                save(output.snapshot)
+            else:
+                self._outputs.put_nowait(output)
+        self._published = self._present()
         self._driver: Driver[ipam_crdt.Input, ipam_crdt.Output] = Driver(allocator, self._outputs.put_nowait)
 
     async def run(self) -> None:
-        """Keep going until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._driver.run())
-            group.create_task(self._perform_in_order())
+        """Keep going until cancelled; who still waits for the disk then is told that it will not come."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._driver.run())
+                group.create_task(self._perform_in_order())
+        finally:
+            self._has_ended = True
+            for told in self._to_tell:
+                if not told.done():
+                    told.set_exception(NotDurable("the agent stops"))
 
     def feed(self, event: ipam_crdt.Input) -> None:
         """Hand the allocator a message or a change of the mesh."""
         self._driver.feed(event)
+        self._wake()
 
-    async def allocate(self, ident: str, *, deadline_s: float) -> IPv4Address:
-        """The address of `ident`; the same one if it has one already. AllocationRefused after `deadline_s` seconds."""
+    async def change(self, event: ipam_crdt.Input) -> None:
+        """Hand the allocator an order; return when what followed from it at once is on disk and told. NotDurable."""
+        if self._has_ended:
+            raise NotDurable("the agent stops")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.feed(event)
+        self._outputs.put_nowait(done)
+        self._to_tell.add(done)
+        try:
+            async with asyncio.timeout(CHANGE_DEADLINE_S):
+                await done
+        except TimeoutError:
+            reason = str(self.problem) if self.problem else f"the disk has not answered for {CHANGE_DEADLINE_S:g} s"
+            raise NotDurable(reason) from None
+        finally:
+            self._to_tell.discard(done)
+
+    async def until(self, condition: Callable[[], bool], *, deadline_s: float) -> bool:
+        """Whether the condition, looked at whenever the allocator may have changed, comes true in time."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not condition():
+                    await self._changed.wait()
+        except TimeoutError:
+            return condition()
+        return True
+
+    async def allocate(self, ident: str, address: IPv4Address | None = None, *, deadline_s: float) -> IPv4Address:
+        """The address of `ident`; the same one if it has one already. AllocationRefused after `deadline_s` seconds.
+
+        With `address`, that very one.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[IPv4Address] = loop.create_future()
         self._waiting.setdefault(ident, []).append(answer)
-        self.feed(ipam_crdt.Allocate(ident, loop.time() + deadline_s))
+        deadline = loop.time() + deadline_s
+        self.feed(ipam_crdt.Allocate(ident, deadline) if address is None else ipam_crdt.Claim(ident, address, deadline))
         try:
             # The allocator answers by its deadline with its own reason; beyond it only the disk can be the cause.
             async with asyncio.timeout(deadline_s + SAVE_RETRY_S):
@@ -89,8 +152,13 @@ class AddressPool:
             self._forget(ident, answer)
 
     async def release(self, ident: str) -> None:
-        """Give the address of `ident` back; nothing happens if it has none."""
-        self.feed(ipam_crdt.Release(ident))
+        """Give the address of `ident` back, for good when this returns; nothing happens if it has none. NotDurable."""
+        await self.change(ipam_crdt.Release(ident))
+
+    @property
+    def roster(self) -> Roster:
+        """Who takes part in the ring and who was removed, as far as that is on disk."""
+        return self._published.roster
 
     def address_of(self, ident: str) -> IPv4Address | None:
         return self.allocator.allocations().get(ident)
@@ -106,14 +174,25 @@ class AddressPool:
             batch = [await self._outputs.get()]
             while not self._outputs.empty():
                 batch.append(self._outputs.get_nowait())
-            snapshots = [output.snapshot for output in batch if isinstance(output, ipam_crdt.Persist)]
+            snapshots = [step.snapshot for step in batch if isinstance(step, ipam_crdt.Persist)]
             if snapshots:
                 # One write for the whole batch: the last snapshot holds all that came before it.
-                published = Published(self.allocator.digest(), self.allocator.state())
+                published = self._present()
                 await self._make_durable(snapshots[-1])
                 self._published = published
-            for output in batch:
-                self._perform(output)
+            for step in batch:
+                if not isinstance(step, asyncio.Future):
+                    self._perform(step)
+                elif not step.done():
+                    step.set_result(None)
+            self._wake()
+
+    def _present(self) -> Published:
+        return Published(self.allocator.digest(), self.allocator.state(), self.allocator.roster)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _make_durable(self, snapshot: bytes) -> None:
         while True:

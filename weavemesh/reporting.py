@@ -14,7 +14,7 @@ from weavemesh import status
 from weavemesh.overlay.plan import twin_address, twin_network
 from weavemesh.overlay.probe import TunnelHealth
 from weavemesh.overlay.state import ObservedPeer, PublicKey
-from weavemesh.planning import link_host, summary_of
+from weavemesh.planning import link_host, summary_of, with_nicknames
 from weavemesh.status import Problem
 from weavemesh.summary import Summary
 
@@ -22,6 +22,7 @@ TARGET_STATES: Mapping[TargetPhase, status.TargetState] = {
     TargetPhase.WAITING: "retrying",
     TargetPhase.DIALLING: "connecting",
     TargetPhase.LINKED: "connected",
+    TargetPhase.REACHED: "reached",
     TargetPhase.OURSELVES: "ourselves",
 }
 
@@ -43,12 +44,8 @@ class Known:
     """Of the tunnel to the peer of this name."""
     ring: RingStatus
     ula: IPv6Network | None
-
-
-def nicknames(known: Known) -> dict[str, str]:
-    """Peer names and what people call them."""
-    summaries = ((view.name, summary_of(view)) for view in known.peers)
-    return {str(name): summary.nickname for name, summary in summaries if summary is not None}
+    nicknames: Mapping[str, str]
+    """What people call the peers, by name; of some that are gone, too."""
 
 
 def peer_statuses(known: Known) -> tuple[status.PeerStatus, ...]:
@@ -122,7 +119,7 @@ def _overlay_addresses(summary: Summary | None, ula: IPv6Network | None) -> tupl
 
 def connection_statuses(known: Known) -> tuple[status.ConnectionStatus, ...]:
     """The control links, and the attempts to make one."""
-    names = nicknames(known)
+    names = known.nicknames
     links = tuple(
         status.ConnectionStatus(
             outbound=link.outbound,
@@ -170,7 +167,7 @@ def target_statuses(known: Known) -> tuple[status.TargetStatus, ...]:
 def ipam_status(known: Known, *, waiting_for: str, allocations: Mapping[str, IPv4Address]) -> status.IpamStatus:
     """The address ring; `waiting_for` says what is missing while there is none."""
     ring = known.ring
-    names = nicknames(known)
+    names = known.nicknames
     size = ring.universe.num_addresses
     ready = ring.ring_id is not None
     return status.IpamStatus(
@@ -188,14 +185,21 @@ def ipam_status(known: Known, *, waiting_for: str, allocations: Mapping[str, IPv
                 active=len(allocations) if owner.owner == Owner(known.peers[0].name) else None,
                 reachable=owner.reachable,
                 ranges=tuple(str(block) for block in owner.ranges),
+                free=owner.free,
             )
             for owner in ring.owners
         ),
         active=tuple(str(address) for address in sorted(allocations.values())),
         pending=tuple(
-            status.IpamPending(ident=waiting.ident, reason=waiting.reason, waiting_s=0.0) for waiting in ring.pending
+            status.IpamPending(ident=waiting.ident, reason=with_nicknames(waiting.reason, names), waiting_s=0.0)
+            for waiting in ring.pending
         ),
-        findings=tuple(Problem(sentence=finding, remedy="") for finding in ring.findings),
+        findings=tuple(Problem(sentence=with_nicknames(finding, names), remedy="") for finding in ring.findings),
+        unknown=ring.unknown if ready else 0,
+        quarantined=tuple(str(block) for block in ring.quarantined),
+        removed=tuple(status.IpamRemoved(peer=peer, nickname=names.get(peer, "")) for peer in ring.removed),
+        unsettled=tuple(with_nicknames(sentence, names) for sentence in ring.unsettled),
+        is_removed=ring.is_removed,
     )
 
 

@@ -18,7 +18,8 @@ TunnelState = Literal["live", "connecting", "silent", "none"]
 ConnectionState = Literal["established", "pending", "retrying", "failed", "connecting"]
 """Weave Net's words, in the order in which they are counted."""
 
-TargetState = Literal["connected", "connecting", "retrying", "ourselves"]
+TargetState = Literal["connected", "reached", "connecting", "retrying", "ourselves"]
+"""reached: found, and reached over other links now, because there are links enough."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +154,16 @@ class IpamEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses in use; None where only the owner knows."""
     reachable: bool
     ranges: tuple[str, ...]
+    free: int | None = None
+    """Addresses that could be handed out, of others as last heard; None if never heard."""
+
+
+class IpamRemoved(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer that was removed, for ever."""
+
+    peer: str
+    nickname: str
+    """As far as it is remembered."""
 
 
 class IpamPending(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +188,15 @@ class IpamStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses in use at this peer."""
     pending: tuple[IpamPending, ...]
     findings: tuple[Problem, ...]
+    unknown: int = 0
+    """Addresses of which this peer does not know the owner (yet)."""
+    quarantined: tuple[str, ...] = ()
+    """Ranges of this peer of which nothing is handed out, because somebody else was given them, too."""
+    removed: tuple[IpamRemoved, ...] = ()
+    unsettled: tuple[str, ...] = ()
+    """Why what removed peers owned cannot be handed out yet, as sentences with their remedies."""
+    is_removed: bool = False
+    """Whether this peer itself was removed, or has left."""
 
 
 class PodStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +207,7 @@ class PodStatus(msgspec.Struct, frozen=True, kw_only=True):
     """"namespace/name" where the runtime told it."""
     addresses: tuple[str, ...]
     host_interface: str
+    """"none" if it has none here: its address was asked for by hand, or its interface is gone."""
 
 
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from weavemesh.status import (
     RouterStatus,
     StatusReport,
 )
-from weavemesh.verdict import title
+from weavemesh.verdict import REMOVED, title
 
 LABEL_COLUMNS = 15
 """Weave Net's labels are right-aligned to here (prog/weaver/http.go, statusTemplate)."""
@@ -78,6 +78,11 @@ def _ipam_overview(ipam: IpamStatus) -> Iterator[Line]:
     yield "Active", f"{len(ipam.active)} {'IP' if len(ipam.active) == 1 else 'IPs'} here"
     if ipam.pending:
         yield "Pending", f"{len(ipam.pending)} waiting for an address"
+    if ipam.quarantined:
+        yield "Isolated", f"{len(ipam.quarantined)} {_ranges(ipam.quarantined)} given to somebody else, too"
+    if ipam.removed:
+        waiting = f"; addresses of {len(ipam.unsettled)} wait for a new owner" if ipam.unsettled else ""
+        yield "Removed", f"{len(ipam.removed)} {'peer' if len(ipam.removed) == 1 else 'peers'}{waiting}"
 
 
 def _connection_count(router: RouterStatus) -> str:
@@ -197,13 +202,30 @@ def ipam(report: StatusReport) -> str:
     order = sorted(report.ipam.entries, key=lambda entry: (entry.peer != own, entry.nickname, entry.peer))
     head = f"{report.ipam.status}; range {report.ipam.range}, IPv6 {report.ipam.ipv6_range or 'none yet'}"
     body = _table((), [_ipam_row(entry) for entry in order], right=1) if order else ""
-    waiting = [f"{wait.ident} waits for an address: {wait.reason}" for wait in report.ipam.pending]
-    text = printable(head) + "\n" + body + "".join(f"{printable(line)}\n" for line in waiting)
-    return text + _problems(report.ipam.findings)
+    lines = [f"{wait.ident} waits for an address: {wait.reason}" for wait in report.ipam.pending]
+    if report.ipam.unknown:
+        lines.append(f"{report.ipam.unknown} IPs have no owner that this peer knows of")
+    if report.ipam.quarantined:
+        lines.append(f"isolated: {_list(report.ipam.quarantined)}")
+    if report.ipam.removed:
+        lines.append(f"removed: {_list([title(nickname=one.nickname, name=one.peer) for one in report.ipam.removed])}")
+    text = printable(head) + "\n" + body + "".join(f"{printable(line)}\n" for line in lines)
+    about_ring = [problem for problem in report.problems if _is_of_ring(problem, report.ipam)]
+    return text + _problems(about_ring)
+
+
+def _is_of_ring(problem: Problem, ipam: IpamStatus) -> bool:
+    if ipam.is_removed:
+        return problem.sentence == REMOVED
+    isolated = any(problem.sentence.startswith(f"nothing of {block} is handed out") for block in ipam.quarantined)
+    return problem in ipam.findings or problem.sentence in ipam.unsettled or isolated
 
 
 def _ipam_row(entry: IpamEntry) -> list[str]:
-    info = "- unreachable!" if not entry.reachable else "" if entry.active is None else f"({entry.active} active)"
+    active = None if entry.active is None else f"{entry.active} active"
+    free = None if entry.free is None else f"{entry.free} free"
+    counted = ", ".join(filter(None, (active, free)))
+    info = "- unreachable!" if not entry.reachable else f"({counted})" if counted else ""
     return [
         title(nickname=entry.nickname, name=entry.peer),
         f"{entry.ips} IPs",
@@ -225,6 +247,10 @@ def _problems(problems: Iterable[Problem]) -> str:
     sentences = ("; ".join(filter(None, (problem.sentence, problem.remedy))) for problem in problems)
     lines = "".join(f"! {printable(sentence)}\n" for sentence in sentences)
     return f"\n{lines}" if lines else ""
+
+
+def _ranges(blocks: Sequence[str]) -> str:
+    return "range" if len(blocks) == 1 else "ranges"
 
 
 def _ago(seconds: float | None) -> str:

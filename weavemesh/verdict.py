@@ -23,9 +23,13 @@ NOT_READY = "this peer is not ready: "
 """How the sentence of an agent that has not finished its start begins."""
 
 _FIND_RING = (
-    "it goes on by itself once it reaches a peer that has the address ring; if the mesh is new and all its hosts were "
-    "told to join another, run `weavemesh stop` and `weavemesh up --no-resume` on one of them, which founds the ring"
+    "it goes on by itself once it reaches a peer that has the address ring, or enough others to found one with; if the "
+    "mesh is new and no others will come, `weavemesh stop` and `weavemesh up --no-resume` on one host found it alone"
 )
+
+REMOVED = "this peer was removed from the mesh, and nothing of its state counts there any more"
+REMOVED_REMEDY = "run `weavemesh reset` on this host, and then `weavemesh up HOST` to join as a new peer"
+"""A peer that others have removed, or that has left."""
 
 TARGET_GRACE_S = 10.0
 """A target that is still being dialled in an agent younger than this is no problem yet."""
@@ -55,6 +59,8 @@ def judge(
                 *_target_problems(router, uptime_s=agent.uptime_s),
                 *_ipam_problems(ipam, is_told=not agent.ready),
             )
+            if not ipam.is_removed
+            else (Problem(sentence=REMOVED, remedy=REMOVED_REMEDY), *findings)
         )
     )
     return StatusReport(
@@ -161,6 +167,14 @@ def _ipam_problems(ipam: IpamStatus, *, is_told: bool) -> Iterator[Problem]:
             sentence="all address ranges are owned by unreachable peers",
             remedy="start one of these peers again",
         )
+    for sentence in ipam.unsettled:
+        yield Problem(sentence=sentence, remedy="")
+    for isolated in ipam.quarantined:
+        if not any(isolated in finding.sentence for finding in ipam.findings):
+            yield Problem(
+                sentence=f"nothing of {isolated} is handed out here, because somebody else was given it, too",
+                remedy=f"see that no pod of another host uses it, then `weavemesh ipam clear {isolated}`",
+            )
     for pending in ipam.pending:
         if is_told and pending.ident == HOST_IDENT:
             continue

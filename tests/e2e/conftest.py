@@ -33,6 +33,23 @@ def pair(lab: Lab) -> tuple[Machine, Machine]:
     return one, other
 
 
+@pytest.fixture
+def trio(lab: Lab) -> tuple[Machine, Machine, Machine]:
+    """Three hosts on one switch, 192.0.2.1 to 192.0.2.3, with the same secret. No agent runs."""
+    switch = lab.machine("switch")
+    switch.ip("link", "add", "br0", "type", "bridge")
+    switch.ip("link", "set", "br0", "up")
+    secret = ClusterSecret.generate().text()
+    hosts = []
+    for number, name in enumerate(("one", "two", "three"), start=1):
+        host = lab.machine(name)
+        lab.wire(host, f"eth0=192.0.2.{number}/24", switch, f"port{number}=198.51.100.{number}/32")
+        switch.ip("link", "set", f"port{number}", "master", "br0")
+        host.write_file(SECRET_FILE, secret)
+        hosts.append(host)
+    return hosts[0], hosts[1], hosts[2]
+
+
 def leftovers(machine: Machine) -> list[str]:
     """What of ours is on a machine: links, routes, processes, sockets."""
     links = [line.split()[1] for line in machine.ip("-o", "link").splitlines() if line.split()[1].startswith("wm")]

@@ -124,12 +124,23 @@ def test_a_changed_range(pair: tuple[Machine, Machine]) -> None:
     assert "weavemesh reset" in line
 
 
+def test_a_torn_ring_file(pair: tuple[Machine, Machine]) -> None:
+    one, _ = pair
+    one.weavemesh("up")
+    one.weavemesh("down")
+    one.run("truncate", "-s", "-20", "/var/lib/weavemesh/ring")
+    line = refused(one, "up", says="/var/lib/weavemesh/ring is damaged")
+    assert "weavemesh reset" in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("up", "host:99999"), "99999"),
         (("up", "--ipalloc-range", "10.32.0.1/12"), "10.32.0.1/12"),
         (("up", "--interface", "eth7"), "eth7"),
+        (("up", "--ipalloc-default-subnet", "10.64.0.0/16"), "not inside the range 10.32.0.0/12"),
+        (("up", "--initial-peers", "none"), "--initial-peers"),
         (("up", "--mtu", "100"), "100"),
         (("up", "--advertise", "nowhere"), "nowhere"),
     ],

@@ -1,16 +1,14 @@
 """The merge of rings is a join, and no address ever has two owners, however grants, news and losses interleave."""
 
-from ipaddress import IPv4Network
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ipam_crdt.cidr import Block
-from ipam_crdt.ring import NOBODY, Entry, Merged, Owner, Ring, Title
+from ipam_crdt.ring import NOBODY, Entry, Merged, Ring, Title
+from ipam_crdt.roster import Owner, Roster
+from tests.property.ipam_strategies import RING_ID, UNIVERSE, blocks, entries, rings, rosters
 
-RING_ID = bytes(16)
-UNIVERSE = Block.of(IPv4Network("10.0.0.0/28"))
 ADDRESSES = range(UNIVERSE.start, UNIVERSE.end)
 PEERS = tuple(Owner(name) for name in ("anne", "bert", "carl", "dora"))
 
@@ -18,70 +16,51 @@ Titles = dict[int, Title]
 """What a ring means, without blocks: the judge of all that follows."""
 
 
-@st.composite
-def blocks(draw: st.DrawFn) -> Block:
-    length = draw(st.integers(UNIVERSE.length, 32))
-    size = 1 << (32 - length)
-    return Block(UNIVERSE.start + size * draw(st.integers(0, UNIVERSE.size // size - 1)), length)
-
-
-titles = st.builds(Title, st.integers(1, 4), st.sampled_from(PEERS), st.sampled_from((Owner(""), *PEERS)))
-entries = st.builds(Entry, blocks(), titles)
-
-
-def ring_after(some: list[Entry]) -> Ring:
-    """Any ring at all, conflicts included: what a peer that obeys nothing could make."""
-    ring = Ring.unknown(RING_ID, UNIVERSE)
-    for entry in some:
-        ring = ring.merge([entry]).ring
-    return ring
-
-
-rings = st.lists(entries, max_size=10).map(ring_after)
-
-
 def meaning(ring: Ring) -> Titles:
     return {address: ring.entry_at(address).title for address in ADDRESSES}
 
 
 def merge(one: Ring, other: Ring) -> Ring:
-    return one.merge(other.known()).ring
+    return one.merge(other.known(), other.roster).ring
 
 
-@given(rings, rings)
+@given(rings(), rings())
 def test_the_merge_is_the_greater_title_address_by_address(one: Ring, other: Ring) -> None:
     left, right = meaning(one), meaning(other)
     merged = merge(one, other)
     assert merged.check() == []
     assert meaning(merged) == {address: max(left[address], right[address]) for address in ADDRESSES}
+    assert merged.roster.members == one.roster.members | other.roster.members
+    assert merged.roster.removed == one.roster.removed | other.roster.removed
 
 
-@given(rings, rings)
+@given(rings(), rings())
 def test_the_merge_is_commutative(one: Ring, other: Ring) -> None:
     assert merge(one, other) == merge(other, one)
 
 
-@given(rings, rings, rings)
+@given(rings(), rings(), rings())
 def test_the_merge_is_associative(one: Ring, two: Ring, three: Ring) -> None:
     assert merge(merge(one, two), three) == merge(one, merge(two, three))
 
 
-@given(rings, rings)
+@given(rings(), rings())
 def test_the_merge_is_idempotent(one: Ring, other: Ring) -> None:
     merged = merge(one, other)
-    assert one.merge(one.known()).ring is one
-    assert merged.merge(other.known()).ring is merged
-    assert merged.merge(one.known()).ring is merged
+    assert merge(one, one) is one
+    assert merge(merged, other) is merged
+    assert merge(merged, one) is merged
 
 
-@given(rings, rings)
+@given(rings(), rings())
 def test_rings_of_one_meaning_are_one_value(one: Ring, other: Ring) -> None:
-    assert (one == other) == (meaning(one) == meaning(other))
+    assert (one == other) == ((meaning(one), one.roster) == (meaning(other), other.roster))
+    assert one != other or hash(one) == hash(other)
 
 
-@given(rings, rings)
+@given(rings(), rings())
 def test_changes_are_exactly_what_was_raised_and_news_carry_them(one: Ring, other: Ring) -> None:
-    merged = one.merge(other.known())
+    merged = one.merge(other.known(), other.roster)
     before, after = meaning(one), meaning(merged.ring)
     changed = {
         address: (change.before, change.after)
@@ -89,15 +68,17 @@ def test_changes_are_exactly_what_was_raised_and_news_carry_them(one: Ring, othe
         for address in range(change.block.start, change.block.end)
     }
     assert changed == {at: (before[at], after[at]) for at in ADDRESSES if before[at] != after[at]}
-    assert one.merge(merged.news).ring == merged.ring
+    assert one.merge(merged.news, merged.roster_news).ring == merged.ring
+    assert merged.is_news == (merged.ring != one) == (merged.ring is not one)
+    assert merged.roster_news.members.isdisjoint(one.roster.living - merged.roster_news.removed)
 
 
-@given(rings, rings)
+@given(rings(), rings())
 def test_conflicts_are_exactly_where_two_titles_share_a_version(one: Ring, other: Ring) -> None:
     left, right = meaning(one), meaning(other)
     found = {
         address: {conflict.kept, conflict.other}
-        for conflict in one.merge(other.known()).conflicts
+        for conflict in one.merge(other.known(), other.roster).conflicts
         for address in range(conflict.block.start, conflict.block.end)
     }
     assert found == {
@@ -107,12 +88,29 @@ def test_conflicts_are_exactly_where_two_titles_share_a_version(one: Ring, other
     }
 
 
-@given(rings)
-def test_the_blocks_of_all_owners_tile_what_is_known(ring: Ring) -> None:
+@given(st.lists(st.tuples(entries(), rosters()), max_size=8))
+def test_the_order_of_messages_does_not_matter(heard: list[tuple[Entry, Roster]]) -> None:
+    """Each message says that whom it names is a member, as the wire does."""
+    ends = set()
+    for order in (heard, heard[::-1], sorted(heard, key=repr), heard * 2):
+        ring = Ring.unknown(RING_ID, UNIVERSE)
+        for entry, roster in order:
+            named = Roster.of(*(name for name in (entry.title.owner, entry.title.heir) if name))
+            ring = ring.merge([entry], roster.join(named)).ring
+        assert ring.check() == []
+        ends.add(ring)
+    assert len(ends) == 1
+
+
+@given(rings())
+def test_the_blocks_of_all_owners_and_the_estate_tile_what_is_known(ring: Ring) -> None:
     owned = [
         (address, owner) for owner in ring.owners() for b in ring.blocks_of(owner) for address in range(b.start, b.end)
     ]
-    assert sorted(owned) == [(at, title.owner) for at, title in meaning(ring).items() if title != NOBODY]
+    estate = [(at, entry.title.owner) for entry in ring.estate() for at in range(entry.block.start, entry.block.end)]
+    assert sorted(owned + estate) == [(at, title.owner) for at, title in meaning(ring).items() if title != NOBODY]
+    assert ring.roster.removed.isdisjoint(owner for _, owner in owned)
+    assert ring.roster.removed.issuperset(owner for _, owner in estate)
 
 
 class RingMachine(RuleBasedStateMachine):
@@ -127,7 +125,7 @@ class RingMachine(RuleBasedStateMachine):
     @initialize(founder=st.sampled_from(PEERS))
     def found(self, founder: Owner) -> None:
         self.rings = {peer: Ring.unknown(RING_ID, UNIVERSE) for peer in PEERS}
-        self.rings[founder] = Ring.founded(RING_ID, UNIVERSE, founder)
+        self.rings[founder] = Ring.founded(RING_ID, UNIVERSE, (founder,))
 
     @rule(target=messages, giver=st.sampled_from(PEERS), taker=st.sampled_from(PEERS), block=blocks())
     def grant(self, giver: Owner, taker: Owner, block: Block) -> tuple[Entry, ...]:

@@ -163,7 +163,7 @@ class World:
         host.epoch += 1
         host.life += 1
         host.seen = {}
-        host.words = Words()
+        host.words = self.words(host)
         host.mesh = Mesh(
             signer=host.signer,
             verify=self._verify,
@@ -179,6 +179,10 @@ class World:
         if targets:
             self.feed(host, ConnectTargets(targets, replace=False))
 
+    def words(self, _: Host) -> Words:
+        """Return the channel's state of a host that starts."""
+        return Words()
+
     def crash(self, host: Host, *, is_silent: bool) -> None:
         """Stop a host at once. Silent: the machine is gone, the others get no word; else their links are reset."""
         self._note("crash", host)
@@ -193,14 +197,23 @@ class World:
         """Hold back everything between two hosts, both ways."""
         self._cuts[_pair(one, other)] = None
 
+    def mend(self, one: Host, other: Host) -> None:
+        """Let everything between two hosts through again; what was held back arrives now."""
+        self._cuts.pop(_pair(one, other), None)
+        for pipe in (*one.pipes.values(), *other.pipes.values()):
+            self._release(pipe)
+
     def heal(self) -> None:
         """Let everything through again; what was held back arrives now."""
         self._cuts.clear()
         for host in self.hosts:
             for pipe in host.pipes.values():
-                held, pipe.held = pipe.held, []
-                for action in held:
-                    self._at(self._arrival(pipe), action)
+                self._release(pipe)
+
+    def _release(self, pipe: Pipe) -> None:
+        held, pipe.held = pipe.held, []
+        for action in held:
+            self._at(self._arrival(pipe), action)
 
     def describe(self, host: Host, text: bytes) -> None:
         """Let a host publish its address and a text."""
@@ -317,7 +330,7 @@ class World:
                 case Persist():
                     host.disk = mesh.snapshot()
                 case FencedBy(peer):
-                    host.fenced_by[peer] = None
+                    self._fenced(host, peer)
 
     def _delivered(self, host: Host, source: PeerName, payload: bytes, *, is_unicast: bool) -> None:
         if is_unicast:
@@ -326,6 +339,9 @@ class World:
             host.unicasts.append((source, payload))
         elif new := host.words.learn(payload):
             self._at(self.now, lambda: self._later(host, host.life, GossipNews(CHANNEL, new)))
+
+    def _fenced(self, host: Host, by: PeerName) -> None:
+        host.fenced_by[by] = None
 
     def _dial(self, host: Host, target: Target) -> None:
         life, callee = host.life, self._by_target.get(target)

@@ -20,6 +20,17 @@ from weavemesh.api.message import (
     Readiness,
     StopRequest,
 )
+from weavemesh.api.ring import (
+    RING_ANSWER_S,
+    AllocateRequest,
+    ClaimRequest,
+    ClearRequest,
+    Holder,
+    LeaveRequest,
+    LookupRequest,
+    ReleaseRequest,
+    RemoveRequest,
+)
 from weavemesh.error import UserError
 from weavemesh.status import StatusReport
 
@@ -75,6 +86,34 @@ class ApiClient:
     def stop(self, request: StopRequest) -> Changed:
         """End the agent."""
         return self._ask("POST", "/v1/stop", request, Changed)
+
+    def remove(self, request: RemoveRequest) -> Changed:
+        """Remove a peer that is gone for ever."""
+        return self._ask("POST", "/v1/ring/remove", request, Changed, timeout_s=RING_ANSWER_S)
+
+    def leave(self) -> Changed:
+        """Hand this peer's addresses to others."""
+        return self._ask("POST", "/v1/ring/leave", LeaveRequest(), Changed, timeout_s=RING_ANSWER_S)
+
+    def lookup(self, request: LookupRequest) -> Holder:
+        """Who has an address."""
+        return self._ask("POST", "/v1/ring/lookup", request, Holder)
+
+    def allocate(self, request: AllocateRequest) -> Holder:
+        """Any address."""
+        return self._ask("POST", "/v1/ring/allocate", request, Holder, timeout_s=RING_ANSWER_S)
+
+    def claim(self, request: ClaimRequest) -> Holder:
+        """This very address."""
+        return self._ask("POST", "/v1/ring/claim", request, Holder, timeout_s=RING_ANSWER_S)
+
+    def release(self, request: ReleaseRequest) -> Changed:
+        """Give an address back."""
+        return self._ask("POST", "/v1/ring/release", request, Changed, timeout_s=RING_ANSWER_S)
+
+    def clear(self, request: ClearRequest) -> Changed:
+        """Hand out again what was isolated."""
+        return self._ask("POST", "/v1/ring/clear", request, Changed, timeout_s=RING_ANSWER_S)
 
     def _ask(
         self,

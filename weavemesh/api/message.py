@@ -40,6 +40,13 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
     sentences: tuple[str, ...] = ()
 
 
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """An error for people, as `UserError` has it."""
+
+    sentence: str
+    remedy: str
+
+
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """How far the agent's start is."""
 
@@ -48,13 +55,8 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """The sentences after the `known` ones of the question."""
     known: int
     """What to ask with next."""
-
-
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """An error for people, as `UserError` has it."""
-
-    sentence: str
-    remedy: str
+    refusal: Failure | None = None
+    """Why it will never be ready, or is so no longer."""
 
 
 class FailureAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ The daemon calls `step` and `finish`; `weavemesh up` asks over GET /v1/ready.
 import asyncio
 from contextlib import suppress
 
-from weavemesh.api.message import WAIT_S_MAX, Readiness
+from weavemesh.api.message import WAIT_S_MAX, Failure, Readiness
 
 STEPS_MAX = 64
 """Older steps are dropped: an agent that waits for days must not grow."""
@@ -19,6 +19,7 @@ class ReadinessLog:
         self._steps: list[str] = []
         self._count = 0
         self._ready = False
+        self._refusal: Failure | None = None
         self._changed = asyncio.Event()
 
     @property
@@ -45,14 +46,25 @@ class ReadinessLog:
         self.step(sentence)
         self._wake()
 
+    def refuse(self, sentence: str, remedy: str) -> None:
+        """Tell that the agent will never be ready, or is so no longer."""
+        self._refusal = Failure(sentence=sentence, remedy=remedy)
+        self.step(f"{sentence}; {remedy}")
+        self._wake()
+
     async def wait(self, *, known: int, wait_s: float) -> Readiness:
-        """What is new after `known` sentences: at once if there is anything or all is ready, else within `wait_s`."""
+        """What is new after `known` sentences: at once if there is anything or all is decided, else within `wait_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(min(max(wait_s, 0.0), WAIT_S_MAX)):
-                while self._count <= known and not self._ready:
+                while self._count <= known and not self._ready and self._refusal is None:
                     await self._changed.wait()
         new = min(max(self._count - known, 0), len(self._steps))
-        return Readiness(ready=self._ready, steps=tuple(self._steps[len(self._steps) - new :]), known=self._count)
+        return Readiness(
+            ready=self._ready,
+            steps=tuple(self._steps[len(self._steps) - new :]),
+            known=self._count,
+            refusal=self._refusal,
+        )
 
     def _wake(self) -> None:
         self._changed.set()

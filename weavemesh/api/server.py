@@ -10,7 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import h11
@@ -26,6 +26,16 @@ from weavemesh.api.message import (
     ForgetRequest,
     Readiness,
     StopRequest,
+)
+from weavemesh.api.ring import (
+    AllocateRequest,
+    ClaimRequest,
+    ClearRequest,
+    LeaveRequest,
+    LookupRequest,
+    ReleaseRequest,
+    RemoveRequest,
+    RingApi,
 )
 from weavemesh.error import UserError
 from weavemesh.localsocket import LocalSocket
@@ -50,12 +60,18 @@ _RECEIVE_BYTES = 65536
 
 _log = logging.getLogger("weavemesh.api")
 
+RequestT = TypeVar("RequestT", bound=msgspec.Struct)
+
 Handlers = dict[str, tuple[str, Callable[[], Awaitable[object]]]]
 """Path → method, and what to do."""
 
 
 class AgentApi(Protocol):
     """What the daemon can be asked; each method may raise UserError, which the caller is told."""
+
+    @property
+    def ring(self) -> RingApi:
+        """What can be asked of the address ring."""
 
     async def status(self) -> StatusReport: ...
 
@@ -199,6 +215,12 @@ def _handlers(agent: AgentApi, request: h11.Request, body: bytes, stops: list[St
     async def forget() -> Changed:
         return await agent.forget(msgspec.json.decode(body, type=ForgetRequest))
 
+    def of_ring(ask: Callable[[RequestT], Awaitable[object]], type_: type[RequestT]) -> Callable[[], Awaitable[object]]:
+        async def handle() -> object:
+            return await ask(msgspec.json.decode(body, type=type_))
+
+        return handle
+
     async def stop() -> Changed:
         stops.append(msgspec.json.decode(body or b"{}", type=StopRequest))
         return Changed(sentences=("the agent stops; the tunnels stay",))
@@ -210,6 +232,13 @@ def _handlers(agent: AgentApi, request: h11.Request, body: bytes, stops: list[St
         "/v1/connect": ("POST", connect),
         "/v1/forget": ("POST", forget),
         "/v1/stop": ("POST", stop),
+        "/v1/ring/remove": ("POST", of_ring(agent.ring.remove, RemoveRequest)),
+        "/v1/ring/leave": ("POST", of_ring(agent.ring.leave, LeaveRequest)),
+        "/v1/ring/lookup": ("POST", of_ring(agent.ring.lookup, LookupRequest)),
+        "/v1/ring/allocate": ("POST", of_ring(agent.ring.allocate, AllocateRequest)),
+        "/v1/ring/claim": ("POST", of_ring(agent.ring.claim, ClaimRequest)),
+        "/v1/ring/release": ("POST", of_ring(agent.ring.release, ReleaseRequest)),
+        "/v1/ring/clear": ("POST", of_ring(agent.ring.clear, ClearRequest)),
     }
 
 

@@ -1,7 +1,8 @@
-"""`weavemesh stop`, `down` and `reset`: end the agent; remove what it made in the kernel; forget who it was.
+"""`weavemesh stop`, `down`, `down --leave` and `reset`: end the agent; remove what it made in the kernel; hand its
+addresses to others; forget who it was.
 
-All work when the agent was killed, hangs, or never ran: the process is found by its lock (`weavemesh.process`), the
-kernel's state by name and mark (`weavemesh.kernel.removal`).
+All but `--leave` work when the agent was killed, hangs, or never ran: the process is found by its lock
+(`weavemesh.process`), the kernel's state by name and mark (`weavemesh.kernel.removal`).
 """
 
 import argparse
@@ -10,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
+from weavemesh.api import SOCKET_NAME, ApiClient
 from weavemesh.cli.output import print_sentences, run_dir, state_dir
 from weavemesh.error import UserError
 from weavemesh.file import TEMPORARY_SUFFIX
@@ -39,20 +41,39 @@ def stop(arguments: argparse.Namespace) -> int:
 
 
 def down(arguments: argparse.Namespace) -> int:
-    """End the agent and remove what it made in the kernel; identity and addresses stay."""
+    """End the agent and remove what it made in the kernel; identity and addresses stay, unless it is to leave."""
+    if arguments.leave:
+        return _leave(arguments)
     print_sentences(_down(arguments), as_json=arguments.json)
+    return 0
+
+
+def _leave(arguments: argparse.Namespace) -> int:
+    """Others get the addresses first; then as reset. UserError before anything is touched if they cannot."""
+    _refuse_foreign(state_dir(arguments))
+    left = ApiClient(run_dir(arguments) / SOCKET_NAME).leave()
+    print_sentences([*left.sentences, *_reset(arguments)], as_json=arguments.json)
     return 0
 
 
 def reset(arguments: argparse.Namespace) -> int:
     """As down, and remove the state folder and what is ours in the run folder. UserError before anything is touched
     if the state folder holds what is not ours."""
-    state, run = state_dir(arguments), run_dir(arguments)
+    _refuse_foreign(state_dir(arguments))
+    print_sentences(_reset(arguments), as_json=arguments.json)
+    return 0
+
+
+def _refuse_foreign(state: Path) -> None:
     if foreign := _foreign(state):
         raise UserError(
             f"the state folder {state} holds what weavemesh never wrote: {', '.join(foreign[:5])}",
             remedy="move that away, or name the right folder with --state-dir; nothing was removed",
         )
+
+
+def _reset(arguments: argparse.Namespace) -> list[str]:
+    state, run = state_dir(arguments), run_dir(arguments)
     sentences = _down(arguments)
     if state.is_dir():
         with StateFolder.open(state):  # another agent may use it with another run folder
@@ -60,9 +81,7 @@ def reset(arguments: argparse.Namespace) -> int:
         state.rmdir() if not state.is_symlink() else state.unlink()
         sentences.append(f"removed {state} with {removed} {'entry' if removed == 1 else 'entries'}")
     sentences += _remove_run_files(run)
-    sentences += _remove_tombstones()
-    print_sentences(sentences, as_json=arguments.json)
-    return 0
+    return sentences + _remove_tombstones()
 
 
 def _end(run: Path) -> str:

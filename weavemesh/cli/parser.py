@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     _add_up(commands)
     _add_status(commands)
     _add_connect(commands)
+    _add_ring(commands)
     _add_stop(commands)
     _add_report(commands)
     _add_secret(commands)
@@ -51,7 +52,8 @@ def _add_up(commands: Commands) -> None:
         "join the mesh: start the agent, or tell a running one of more hosts",
         example="weavemesh up host1 host2:7000 --nickname web3",
         more="Without hosts and options it resumes what was given last time. With neither now nor then, it founds "
-        "a new mesh. Each option can also be given as a variable, --ipalloc-range as WEAVEMESH_IPALLOC_RANGE.",
+        "a new mesh; hosts that name each other found one together. Each option can also be given as a variable, "
+        "--ipalloc-range as WEAVEMESH_IPALLOC_RANGE.",
     )
     up.add_argument("targets", nargs="*", metavar="HOST[:PORT]", help="a peer of the mesh; the others are discovered")
     up.add_argument("--foreground", action="store_true", help="run the agent in this process (systemd: Type=notify)")
@@ -65,9 +67,16 @@ def _add_up(commands: Commands) -> None:
     )
     _json(up)
     _state_dir(up)
+    _add_network_options(up)
+
+
+def _add_network_options(up: argparse.ArgumentParser) -> None:
     network = up.add_argument_group("network")
     network.add_argument(
         "--ipalloc-range", metavar="CIDR", help="addresses for pods, equal on all peers (10.32.0.0/12)"
+    )
+    network.add_argument(
+        "--ipalloc-default-subnet", metavar="CIDR", help="the part of that range that pods' addresses are taken from"
     )
     network.add_argument("--port", help="TCP for control links and UDP for WireGuard (6783)")
     network.add_argument(
@@ -75,6 +84,13 @@ def _add_up(commands: Commands) -> None:
     )
     network.add_argument("--no-discovery", action="store_true", default=None, help="dial only the hosts given")
     network.add_argument("--nickname", help="name of this peer for people (the host's name)")
+    founding = up.add_argument_group("a new mesh")
+    founding.add_argument(
+        "--initial-peers",
+        metavar="N",
+        help="so many hosts found the mesh together, more than half of them at least (this one and those given)",
+    )
+    founding.add_argument("--observer", action="store_true", default=None, help="never found a mesh, only join one")
     tunnel = up.add_argument_group("tunnels")
     tunnel.add_argument("--datapath", help="auto (default), kernel, or userspace (wireguard-go)")
     tunnel.add_argument("--interface", help="name of the WireGuard device (wm0); begins with wm")
@@ -128,6 +144,33 @@ def _add_connect(commands: Commands) -> None:
     _json(forget)
 
 
+def _add_ring(commands: Commands) -> None:
+    rmpeer = _add(
+        commands,
+        "rmpeer",
+        "ring:rmpeer",
+        "remove a peer that is gone for ever; others get its addresses",
+        example="weavemesh rmpeer web3",
+        more="A removed peer can never come back under its name. Saying so on one host is enough.",
+    )
+    rmpeer.add_argument("peer", metavar="NAME", help="its nickname or name, as `weavemesh status peers` shows them")
+    rmpeer.add_argument("--force", action="store_true", help="also if it is up: its pods lose their network")
+    _json(rmpeer)
+    ipam = _add(
+        commands,
+        "ipam",
+        "ring:ipam",
+        "ask for addresses, give them back, or look up who has one",
+        example="weavemesh ipam lookup 10.32.0.7",
+        more="lookup IDENT|ADDRESS: who has it. allocate IDENT: any address. claim IDENT ADDRESS: this one. release "
+        "IDENT: give it back. clear CIDR: hand out again what a conflict has isolated, once nobody else uses it.",
+    )
+    ipam.add_argument("action", choices=("lookup", "allocate", "claim", "release", "clear"))
+    ipam.add_argument("subject", metavar="IDENT|ADDRESS|CIDR", help="a name for who has it, an address, or a range")
+    ipam.add_argument("address", nargs="?", metavar="ADDRESS", help="claim: the address")
+    _json(ipam)
+
+
 def _add_stop(commands: Commands) -> None:
     stop = _add(
         commands,
@@ -152,6 +195,9 @@ def _add_stop(commands: Commands) -> None:
         "as down, and forget identity and addresses too",
         example="weavemesh reset",
         more="The host comes back as a new peer. A state folder that holds other files is left alone.",
+    )
+    down.add_argument(
+        "--leave", action="store_true", help="hand the addresses to other peers first, and forget identity and state"
     )
     for command in (down, reset):
         _json(command)

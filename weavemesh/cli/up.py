@@ -54,6 +54,9 @@ def _given(arguments: argparse.Namespace) -> Options:
         interface=arguments.interface,
         port=arguments.port,
         ipalloc_range=arguments.ipalloc_range,
+        ipalloc_default_subnet=arguments.ipalloc_default_subnet,
+        initial_peers=arguments.initial_peers,
+        observer=arguments.observer,
         nickname=arguments.nickname,
         advertise=tuple(arguments.advertise) if arguments.advertise else None,
         datapath=arguments.datapath,
@@ -98,7 +101,7 @@ def _foreground(config: AgentConfig, options: Options) -> int:
 
 
 def _background(arguments: argparse.Namespace, config: AgentConfig, options: Options) -> int:
-    from weavemesh.launch import NotYet, StartingAgent, agent_command, agent_environment
+    from weavemesh.launch import NotYet, Refused, StartingAgent, agent_command, agent_environment
 
     folders = ["--state-dir", str(config.state_dir), "--run-dir", str(config.run_dir)]
     resume = ["--no-resume"] if arguments.no_resume else []
@@ -113,10 +116,11 @@ def _background(arguments: argparse.Namespace, config: AgentConfig, options: Opt
         starting.give_up()
         remark("the agent that was being started has been ended")
         raise
-    if isinstance(outcome, NotYet):
-        starting.leave()
-        return _not_ready(arguments, starting.pid, outcome.sentence)
     starting.leave()
+    if isinstance(outcome, Refused):
+        raise UserError(outcome.sentence, remedy=outcome.remedy)
+    if isinstance(outcome, NotYet):
+        return _not_ready(arguments, starting.pid, outcome.sentence)
     print_sentences([_ready(outcome.sentence)], as_json=arguments.json)
     return 0
 
@@ -148,6 +152,8 @@ def _await_running(arguments: argparse.Namespace, client: ApiClient, pid: int, s
         readiness = client.ready(known=known, wait_s=min(left, _POLL_S))
         known = readiness.known
         last = readiness.steps[-1] if readiness.steps else last
+        if readiness.refusal is not None:
+            raise UserError(readiness.refusal.sentence, remedy=readiness.refusal.remedy)
         if readiness.ready:
             print_sentences([*sentences, _ready(last)], as_json=arguments.json)
             return 0

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, assert_never
@@ -25,7 +25,7 @@ from weavemesh.cni.result import Attached, CniError, ErrorCode, encode_error, en
 from weavemesh.cni.tombstone import Tombstone, read_tombstones
 from weavemesh.kernel.pod import InterfaceExists, PodAddress, WiredPod, WiringFailed
 from weavemesh.logs import Event, log
-from weavemesh.pool import AllocationRefused
+from weavemesh.pool import AllocationRefused, NotDurable
 
 ALLOCATION_DEADLINE_S = 20.0
 """A peer that has space answers in milliseconds; a container runtime waits for an ADD for a minute or two."""
@@ -42,7 +42,9 @@ class AddressSource(Protocol):
         """The address of `ident`, the same again, durable before this returns. AllocationRefused: the reason."""
 
     async def release(self, ident: str) -> None:
-        """Gives it back; nothing if it has none. Ends an allocation that is still being waited for."""
+        """Gives it back, for good when this returns; nothing if it has none. Ends an allocation that is still being
+        waited for. NotDurable: it is given back, but a crash would undo that.
+        """
 
     def address_of(self, ident: str) -> PodAddress | None:
         """What `ident` has now."""
@@ -145,7 +147,12 @@ class Plugin:
         async with self._turns.take(request.ident):
             had_link = await self._detach(request.ident)
             had_address = self._addresses.address_of(request.ident) is not None
-            await self._addresses.release(request.ident)
+            try:
+                await self._addresses.release(request.ident)
+            except NotDurable as error:
+                raise CniError(
+                    ErrorCode.TRY_AGAIN_LATER, "the address is not given back for good yet", str(error)
+                ) from error
         if had_link or had_address:
             log(logging.INFO, Event.CONTAINER_DETACHED, **_fields(request))
 
@@ -213,8 +220,10 @@ class Plugin:
         await self._release(ident)
 
     async def _release(self, ident: str) -> None:
-        async with asyncio.timeout(_UNDO_DEADLINE_S):
-            await self._addresses.release(ident)
+        """For an ADD that failed: its own reason is what the runtime is told; the DEL that follows comes back here."""
+        with suppress(NotDurable, TimeoutError):
+            async with asyncio.timeout(_UNDO_DEADLINE_S):
+                await self._addresses.release(ident)
 
 
 @dataclass(slots=True)

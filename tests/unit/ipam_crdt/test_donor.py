@@ -5,7 +5,8 @@ from random import Random
 
 from ipam_crdt.cidr import Block
 from ipam_crdt.donor import ANSWER_S, DENIED_REST_MAX_S, DENIED_REST_S, DonorSearch
-from ipam_crdt.ring import Owner, Ring
+from ipam_crdt.ring import Ring
+from ipam_crdt.roster import Owner, Roster
 
 SELF, ANNE, BERT, CARL = (Owner(name) for name in ("self", "anne", "bert", "carl"))
 UNIVERSE = Block.of(IPv4Network("10.0.0.0/24"))
@@ -13,7 +14,7 @@ UNIVERSE = Block.of(IPv4Network("10.0.0.0/24"))
 
 def ring_of(*owners: Owner) -> Ring:
     """The first owns half, each next one half of what is left of the other half."""
-    ring, rest = Ring.founded(bytes(16), UNIVERSE, owners[0]), UNIVERSE
+    ring, rest = Ring.founded(bytes(16), UNIVERSE, owners[:1]), UNIVERSE
     for owner in owners[1:]:
         rest = rest.halves()[1]
         giver = ring.entry_at(rest.start).title.owner
@@ -24,8 +25,8 @@ def ring_of(*owners: Owner) -> Ring:
 RING = ring_of(SELF, ANNE, BERT, CARL)
 
 
-def search(*reachable: Owner, seed: int = 1) -> DonorSearch:
-    donors = DonorSearch(SELF, Random(seed))
+def search(*reachable: Owner, seed: int = 1, subnet: Block = UNIVERSE) -> DonorSearch:
+    donors = DonorSearch(SELF, subnet, Random(seed))
     donors.set_reachable(reachable)
     return donors
 
@@ -87,6 +88,14 @@ def test_news_of_free_space_end_a_rest_but_news_of_none_do_not() -> None:
     assert (donors.next_donor(RING, 0.0), donors.free_at(ANNE)) == (None, 0)
     donors.hear(ANNE, 5)
     assert (donors.next_donor(RING, 0.0), donors.free_at(ANNE)) == (ANNE, 5)
+
+
+def test_news_of_free_space_do_not_end_the_rest_of_one_whose_grant_was_of_no_use() -> None:
+    donors = search(ANNE)
+    donors.note_denial(ANNE, 0.0, outlasts_news=True)
+    donors.hear(ANNE, 5)
+    assert donors.next_donor(RING, 0.0) is None
+    assert donors.next_donor(RING, DENIED_REST_S) == ANNE
 
 
 def test_a_request_to_one_who_went_away_is_given_up_at_once() -> None:
@@ -156,13 +165,25 @@ def test_the_excuse_of_a_claim_names_the_owner_of_its_address() -> None:
 
 
 def test_one_answer_to_the_latest_request_lets_us_ask_once_more() -> None:
-    search = DonorSearch(SELF, Random(1))
-    search.set_reachable([ANNE])
-    search.next_donor(RING, 0.0)
-    first = search.request_number
-    search.next_donor(RING, ANSWER_S)
-    second = search.request_number
+    donors = search(ANNE)
+    donors.next_donor(RING, 0.0)
+    first = donors.request_number
+    donors.next_donor(RING, ANSWER_S)
+    second = donors.request_number
     assert first != second
-    assert not search.is_awaited(first), "it is late"
-    assert search.is_awaited(second)
-    assert not search.is_awaited(second), "it came twice"
+    assert not donors.is_awaited(first), "it is late"
+    assert donors.is_awaited(second)
+    assert not donors.is_awaited(second), "it came twice"
+
+
+def test_only_owners_of_a_part_of_the_subnet_are_asked_and_named() -> None:
+    donors = search(ANNE, BERT, CARL, subnet=RING.blocks_of(BERT)[0])
+    assert donors.next_donor(RING, 0.0) == BERT
+    assert "bert" in donors.excuse(RING) and "anne" not in donors.excuse(RING)
+
+
+def test_nobody_is_asked_who_was_removed_and_the_excuse_of_a_claim_says_so() -> None:
+    ring = RING.merge((), Roster.of(removed=(ANNE, BERT))).ring
+    assert search(ANNE, BERT).next_donor(ring, 0.0) is None
+    address = RING.blocks_of(ANNE)[0].start
+    assert "belongs to anne, which was removed" in search(ANNE).excuse_claim(ring, address)

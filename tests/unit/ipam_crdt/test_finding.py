@@ -5,7 +5,8 @@ from ipaddress import IPv4Network
 from ipam_crdt.cidr import Block
 from ipam_crdt.error import RemoteViolation
 from ipam_crdt.finding import FINDINGS_MAX, Findings
-from ipam_crdt.ring import Change, Conflict, Owner, Title
+from ipam_crdt.ring import Change, Conflict, Title
+from ipam_crdt.roster import Owner
 
 ANNE, BERT = Owner("anne"), Owner("bert")
 ONE, OTHER = Block.of(IPv4Network("10.0.0.0/24")), Block.of(IPv4Network("10.1.0.0/24"))
@@ -51,7 +52,7 @@ def test_a_broken_law_stays_whoever_sends_what_is_right() -> None:
     for owner in (ANNE, BERT):
         findings.clear_source(owner)
     conflict, loss = findings.sentences()
-    assert "given both to bert and to anne at version 2" in conflict and "`weavemesh reset` on anne" in conflict
+    assert "given both to bert and to anne at version 2" in conflict and "restart the pods of anne" in conflict
     assert "3 addresses" in loss and "restart the pods" in loss
 
 
@@ -62,3 +63,22 @@ def test_a_foreign_ring_is_found_among_others() -> None:
     findings.add_other_universe(BERT, OTHER, ONE)
     foreign = findings.any_foreign_ring()
     assert foreign is not None and "10.1.0.0/24" in foreign and "10.0.0.0/24" in foreign
+
+
+def test_a_conflict_goes_when_a_person_has_looked_at_its_range_and_no_other_finding_does() -> None:
+    findings = Findings()
+    for block in (ONE, OTHER):
+        findings.add_conflict(Conflict(block, Title(2, BERT, ANNE), Title(2, ANNE, BERT)))
+    findings.add_loss(Change(ONE, Title(1, ANNE, BERT), Title(2, BERT, ANNE)), 3)
+    findings.clear_conflicts(ONE.halves()[0])
+    assert [sentence.split()[0] for sentence in findings.sentences()] == ["10.1.0.0/24", "10.0.0.0/24"]
+    findings.clear_conflicts(Block(0, 0))
+    assert len(findings.sentences()) == 1
+
+
+def test_a_block_that_was_settled_without_us_is_a_loss_with_a_reason_of_its_own() -> None:
+    findings = Findings()
+    findings.add_passed_on(Change(ONE, Title(3, ANNE, BERT), Title(1 << 32, BERT, Owner(""))), 2)
+    (sentence,) = findings.sentences()
+    assert sentence.startswith("10.0.0.0/24 belongs to bert: this peer had it from one that was removed")
+    assert "2 addresses in use here" in sentence and "restart the pods" in sentence

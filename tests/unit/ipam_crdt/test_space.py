@@ -19,7 +19,7 @@ LARGE = block("10.0.0.0/20")
 
 
 def space_of(universe: Block, *blocks: Block) -> Space:
-    space = Space(universe)
+    space = Space(universe, universe)
     space.set_owned(blocks or (universe,))
     return space
 
@@ -44,9 +44,9 @@ def test_the_ends_of_a_block_inside_the_universe_are_handed_out() -> None:
 
 
 def test_nothing_owned_is_nothing_to_hand_out_or_give_away() -> None:
-    space = Space(SMALL)
+    space = Space(SMALL, SMALL)
     assert space.allocate("pod") is None
-    assert space.donation() is None
+    assert space.donation(SMALL) is None
 
 
 def test_a_freed_address_is_not_reused_while_fresh_ones_are_left() -> None:
@@ -118,13 +118,13 @@ def test_a_stray_that_is_released_does_not_come_back_to_us() -> None:
 def test_a_donor_with_a_little_in_use_gives_its_upper_half() -> None:
     space = space_of(LARGE)
     space.allocate("pod")
-    assert space.donation() == LARGE.halves()[1]
+    assert space.donation(LARGE) == LARGE.halves()[1]
 
 
 def test_a_donation_holds_nothing_that_is_taken_and_is_as_large_as_can_be() -> None:
     space = space_of(SMALL)
     space.claim("middle", SMALL.start + 9)
-    assert space.donation() == block("10.0.0.0/29")
+    assert space.donation(SMALL) == block("10.0.0.0/29")
 
 
 def test_one_free_address_is_given_rather_than_stranded() -> None:
@@ -132,18 +132,18 @@ def test_one_free_address_is_given_rather_than_stranded() -> None:
     fill(space)
     address = space.release("pod4")
     assert address is not None
-    assert space.donation() == Block(address, 32)
+    assert space.donation(SMALL) == Block(address, 32)
 
 
 def test_a_donation_of_which_only_one_half_is_usable_is_that_half() -> None:
     edge = block("10.0.0.0/31")
-    assert space_of(SMALL, edge).donation() == Block(edge.start + 1, 32)
+    assert space_of(SMALL, edge).donation(SMALL) == Block(edge.start + 1, 32)
 
 
 def test_repeated_donations_give_away_all_that_is_free() -> None:
     space, owned = space_of(SMALL), {*range(SMALL.start, SMALL.end)}
     space.claim("pod", SMALL.start + 6)
-    while (given := space.donation()) is not None:
+    while (given := space.donation(SMALL)) is not None:
         lost = {*range(given.start, given.end)}
         assert lost <= owned
         owned -= lost
@@ -157,7 +157,7 @@ def test_a_restored_space_goes_on_where_it_was() -> None:
     fill(space)
     for ident in ("pod7", "pod2"):
         space.release(ident)
-    again = Space.restored(SMALL, space.blocks, dict(space.allocations), list(space.freed))
+    again = Space.restored(SMALL, SMALL, space.blocks, dict(space.allocations), list(space.freed))
     assert again.check() == []
     assert again.allocations == space.allocations
     assert [again.allocate("x"), again.allocate("y")] == [space.allocate("x"), space.allocate("y")]
@@ -166,9 +166,57 @@ def test_a_restored_space_goes_on_where_it_was() -> None:
 def test_a_restored_space_takes_no_freed_address_that_is_taken_or_foreign() -> None:
     lower = block("10.0.0.0/29")
     taken, foreign, own = SMALL.start + 1, SMALL.start + 12, SMALL.start + 3
-    space = Space.restored(SMALL, (lower,), {"pod": taken}, [taken, foreign, own, own, SMALL.start])
+    space = Space.restored(SMALL, SMALL, (lower,), {"pod": taken}, [taken, foreign, own, own, SMALL.start])
     assert list(space.freed) == [own]
     assert space.check() == []
+
+
+def test_a_subnet_keeps_its_ends_and_its_gateway_out_of_use_and_is_handed_out_alone() -> None:
+    subnet = block("10.0.0.8/29")
+    space = Space(SMALL, subnet)
+    space.set_owned([SMALL])
+    assert [address for address in range(SMALL.start, SMALL.end) if space.is_reserved(address)] == [
+        SMALL.start,
+        subnet.start,
+        subnet.start + 1,
+        subnet.end - 1,
+    ]
+    assert fill(space) == list(range(subnet.start + 2, subnet.end - 1))
+    assert space.check() == []
+    freed = space.release("pod1")
+    assert space.allocate("again") == freed
+    assert space.allocate("more") is None and space.free_count == 7, "the rest of ours is for claims and for others"
+    assert space.claim("claimed", SMALL.start + 3) and not space.claim("gateway", subnet.start + 1)
+
+
+def test_what_was_freed_outside_the_subnet_is_not_handed_out_unasked() -> None:
+    space = Space(SMALL, block("10.0.0.8/29"))
+    space.set_owned([SMALL])
+    space.claim("claimed", SMALL.start + 3)
+    space.release("claimed")
+    assert SMALL.start + 3 not in fill(space)
+    assert space.claim("again", SMALL.start + 3) and space.check() == []
+
+
+def test_a_donation_lies_within_what_was_asked_for() -> None:
+    space = space_of(SMALL)
+    quarter = block("10.0.0.4/30")
+    assert space.donation(quarter) == quarter
+    space.claim("pod", quarter.start)
+    given = space.donation(quarter)
+    assert given is not None and quarter.covers(given) and not given.holds(quarter.start)
+    assert space_of(SMALL, quarter).donation(block("10.0.0.8/29")) is None
+    assert space_of(SMALL, quarter).donation(SMALL) == quarter.halves()[1]
+
+
+def test_a_restored_space_of_another_subnet_keeps_what_is_in_use_even_where_it_is_reserved_now() -> None:
+    subnet = block("10.0.0.8/29")
+    gateway = subnet.start + 1
+    space = Space.restored(SMALL, subnet, [SMALL], {"pod": gateway}, [subnet.start, SMALL.start + 2])
+    assert space.allocations == {"pod": gateway} and space.check() == []
+    assert list(space.freed) == [SMALL.start + 2]
+    space.release("pod")
+    assert not space.claim("other", gateway) and space.check() == []
 
 
 class SpaceMachine(RuleBasedStateMachine):
@@ -221,7 +269,7 @@ class SpaceMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_donation_has_something_free_and_nothing_taken(self) -> None:
-        given = self.space.donation()
+        given = self.space.donation(SMALL)
         assert (given is not None) == bool(self.free())
         if given is not None:
             inside = {*range(given.start, given.end)}

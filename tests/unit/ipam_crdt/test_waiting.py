@@ -1,14 +1,14 @@
 """Each request leaves by exactly one answer: at once, when our space can serve it, or at its deadline."""
 
 from ipaddress import IPv4Address, IPv4Network
-from random import Random
 
 import pytest
 
 from ipam_crdt.cidr import Block
 from ipam_crdt.event import Allocated, Refused
 from ipam_crdt.holding import Holding
-from ipam_crdt.ring import Entry, Owner, Title
+from ipam_crdt.ring import Entry, Title
+from ipam_crdt.roster import Owner
 from ipam_crdt.waiting import IDENT_LENGTH_MAX, WAITING_MAX, Answer, Waiting, WaitingList
 
 ANNE, BERT = Owner("anne"), Owner("bert")
@@ -18,14 +18,14 @@ START = UNIVERSE.start
 
 def poor() -> tuple[Holding, WaitingList]:
     """A peer in a ring of which it owns nothing."""
-    holding = Holding(ANNE, UNIVERSE)
+    holding = Holding(ANNE, UNIVERSE, UNIVERSE)
     holding.enter(bytes(16))
     return holding, WaitingList(holding)
 
 
 def rich() -> tuple[Holding, WaitingList]:
-    holding = Holding(ANNE, UNIVERSE)
-    holding.found(Random(1))
+    holding = Holding(ANNE, UNIVERSE, UNIVERSE)
+    holding.settle_in(bytes(16), (ANNE,))
     return holding, WaitingList(holding)
 
 
@@ -110,7 +110,7 @@ def test_a_request_that_is_cancelled_is_refused_once() -> None:
 
 @pytest.mark.parametrize(
     ("offset", "reason"),
-    [(-1, "is not in 10.0.0.0/28"), (16, "is not in"), (0, "first or last"), (15, "first or last")],
+    [(-1, "is not in 10.0.0.0/28"), (16, "is not in"), (0, "kept out of use"), (15, "kept out of use")],
 )
 def test_an_address_that_nobody_can_have_is_refused_at_once(offset: int, reason: str) -> None:
     _, waiting = poor()
@@ -164,3 +164,19 @@ def test_a_claim_knows_its_block() -> None:
     lower, upper = UNIVERSE.halves()
     assert wants("pod", 3).claims_in(lower) and not wants("pod", 3).claims_in(upper)
     assert not wants("pod").claims_in(UNIVERSE)
+
+
+def test_all_who_wait_can_be_refused_at_once() -> None:
+    _, waiting = poor()
+    for ident, offset in (("a", 5), ("b", None)):
+        waiting.add(wants(ident, offset))
+    assert waiting.refuse_all("over") == [Refused("a", "over"), Refused("b", "over")]
+    assert len(waiting) == 0 and waiting.refuse_all("over") == []
+
+
+def test_the_gateway_of_a_subnet_cannot_be_claimed() -> None:
+    holding = Holding(ANNE, UNIVERSE, UNIVERSE.halves()[1])
+    holding.settle_in(bytes(16), (ANNE,))
+    waiting = WaitingList(holding)
+    assert "gateway" in reason_of(waiting.add(wants("pod", 9)))
+    assert waiting.add(wants("pod")) == [Allocated("pod", IPv4Address(START + 10))]

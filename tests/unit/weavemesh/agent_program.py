@@ -1,6 +1,7 @@
 """A process that starts as the agent does but is none: it serves the local API and does as its first word says.
 
-Words: ready · waits · fails · dies · hangs (ignores SIGTERM); then state folder, run folder.
+Words: ready · waits · fails · dies · hangs (ignores SIGTERM) · removed (will never be ready); then state folder, run
+folder.
 """
 
 import asyncio
@@ -36,7 +37,10 @@ async def run_sample(config: AgentConfig, *, on_ready: Callable[[str], None]) ->
     try:
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve(agent))
-            if behaviour != "waits":
+            if behaviour == "removed":
+                agent.ring.can_leave = False
+                agent.readiness.refuse("this peer was removed", "begin as a new peer")
+            elif behaviour != "waits":
                 agent.readiness.finish("ready: n1 has 10.32.0.1")
                 on_ready("ready: n1 has 10.32.0.1")
             await agent.stopped.wait()

@@ -19,12 +19,15 @@ PORT = 6783
 class LinkedPeer:
     """A gossip core with its links, on a host of the in-memory network."""
 
-    def __init__(self, network: MemoryNetwork, host: str, *, secret: str = "the secret") -> None:
-        self.identity = Identity.generate(nickname=host)
+    def __init__(
+        self, network: MemoryNetwork, host: str, *, secret: str = "the secret", identity: Identity | None = None
+    ) -> None:
+        """With the identity of a peer that lived before, it begins the next life of that."""
+        self.identity = identity or Identity.generate(nickname=host)
         self.mesh = Mesh(
             signer=self.identity,
             verify=verify,
-            epoch=1,
+            epoch=1 if identity is None else 2,
             options=MeshOptions(dial_addresses=dial_addresses),
             rng=random.Random(host),
             snapshot=None,

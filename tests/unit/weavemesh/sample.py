@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from tests.unit.weavemesh.sample_ring import SampleRing
 from weavemesh.api.message import Changed, ConnectRequest, ForgetRequest, Readiness, StopRequest
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.error import UserError
@@ -13,6 +14,7 @@ from weavemesh.status import (
     ConnectionStatus,
     IpamEntry,
     IpamPending,
+    IpamRemoved,
     IpamStatus,
     PeerStatus,
     PodStatus,
@@ -23,7 +25,7 @@ from weavemesh.status import (
 )
 from weavemesh.verdict import judge
 
-A, B, C = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"
+A, B, C, D = "a" * 16, "b" * 16, "c" * 16, "d" * 16
 
 
 def agent_status(*, ready: bool = True, waiting_for: str | None = None) -> AgentStatus:
@@ -160,7 +162,14 @@ def failing_router() -> RouterStatus:
 
 def ipam() -> IpamStatus:
     first = IpamEntry(
-        peer=A, nickname="n1", ips=524_288, percent=50.0, active=3, reachable=True, ranges=("10.32.0.0/13",)
+        peer=A,
+        nickname="n1",
+        ips=524_288,
+        percent=50.0,
+        active=3,
+        reachable=True,
+        ranges=("10.32.0.0/13",),
+        free=524_284,
     )
     return IpamStatus(
         ready=True,
@@ -169,9 +178,9 @@ def ipam() -> IpamStatus:
         ipv6_range="fd12:3456:789a::/96",
         ring_id="0badcafe",
         entries=(
-            msgspec.structs.replace(first, peer=C, nickname="n3", ips=262_144, percent=25.0, active=None),
+            msgspec.structs.replace(first, peer=C, nickname="n3", ips=262_144, percent=25.0, active=None, free=262_000),
             first,
-            msgspec.structs.replace(first, peer=B, nickname="n2", ips=262_144, percent=25.0, active=None),
+            msgspec.structs.replace(first, peer=B, nickname="n2", ips=262_144, percent=25.0, active=None, free=None),
         ),
         active=("10.32.0.1", "10.32.0.2", "10.32.0.3"),
         pending=(),
@@ -180,12 +189,16 @@ def ipam() -> IpamStatus:
 
 
 def starved_ipam() -> IpamStatus:
-    """With a pod that waits and an owner that is gone."""
+    """With a pod that waits, an owner that is gone, one that was removed, and a range that is isolated."""
     entries = ipam().entries
     return msgspec.structs.replace(
         ipam(),
         entries=(msgspec.structs.replace(entries[0], reachable=False), *entries[1:]),
         pending=(IpamPending(ident="k8s/0123/eth0", reason="no peer with free addresses answered", waiting_s=8.0),),
+        unknown=1024,
+        removed=(IpamRemoved(peer=D, nickname="n4"),),
+        unsettled=(f"10.46.0.0/22 of {D}(n4), which was removed, cannot be handed out yet: start n3",),
+        quarantined=("10.32.8.0/24",),
     )
 
 
@@ -237,6 +250,7 @@ class SampleAgent:
     readiness: ReadinessLog = field(default_factory=ReadinessLog)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     targets: set[str] = field(default_factory=set)
+    ring: SampleRing = field(default_factory=SampleRing)
 
     async def status(self) -> StatusReport:
         return self.state

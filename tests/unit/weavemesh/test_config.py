@@ -29,6 +29,8 @@ def test_nothing_given_means_the_defaults() -> None:
     plain = checked(Options())
     assert (plain.interface, plain.port, plain.targets, plain.datapath) == ("wm0", 6783, (), "auto")
     assert plain.ipalloc_range == IPv4Network("10.32.0.0/12")
+    assert plain.ipalloc_default_subnet == plain.ipalloc_range
+    assert (plain.initial_peers, plain.observer) == (None, False)
     assert plain.mtu is None
     assert plain.discovery
     assert plain.secret_file == Path("/etc/weavemesh/secret")
@@ -45,11 +47,15 @@ def test_what_is_given_arrives() -> None:
             no_discovery=True,
             secret_file="secret",
             ipalloc_range="192.0.2.0/24",
+            ipalloc_default_subnet="192.0.2.128/25",
+            initial_peers="3",
         )
     )
     assert full.targets == ("host1:7000", "10.0.0.2:7", "[fd00::1]:8", "[fd00::2]:7000")
     assert full.advertise == (Endpoint(ip_address("198.51.100.7"), 7000), Endpoint(ip_address("2001:db8::1"), 9))
     assert full.mtu == 1400
+    assert full.ipalloc_default_subnet == IPv4Network("192.0.2.128/25")
+    assert full.initial_peers == 3
     assert not full.discovery
     assert full.secret_file == Path.cwd() / "secret"
 
@@ -79,6 +85,14 @@ def test_what_is_given_arrives() -> None:
         Options(ipalloc_range="0.0.0.0/8"),
         Options(ipalloc_range="fd00::/64"),
         Options(ipalloc_range="ten"),
+        Options(ipalloc_default_subnet="10.128.0.0/16"),
+        Options(ipalloc_default_subnet="10.0.0.0/8"),
+        Options(ipalloc_default_subnet="10.32.0.0/31"),
+        Options(ipalloc_default_subnet="10.32.0.1/24"),
+        Options(initial_peers="0"),
+        Options(initial_peers="257"),
+        Options(initial_peers="three"),
+        Options(initial_peers="3", observer=True),
         Options(nickname="a b"),
         Options(nickname="\x1b[2J"),
         Options(nickname="n" * 65),
@@ -95,6 +109,12 @@ def test_what_cannot_be_is_wrong_usage_with_a_remedy(options: Options) -> None:
         checked(options)
     assert caught.value.exit_status == 2
     assert caught.value.remedy
+
+
+def test_a_subnet_outside_the_range_is_refused_with_both_named() -> None:
+    with pytest.raises(UserError, match=r"10.128.0.0/16 is not inside the range 10.32.0.0/12") as caught:
+        checked(Options(ipalloc_default_subnet="10.128.0.0/16"))
+    assert "--ipalloc-range" in caught.value.remedy
 
 
 def test_the_secret_is_given_once() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.weavemesh import program
 from weavemesh import launch
 from weavemesh.error import UserError
-from weavemesh.launch import LOG_NAME, NotYet, Ready, StartingAgent, agent_command, agent_environment
+from weavemesh.launch import LOG_NAME, NotYet, Ready, Refused, StartingAgent, agent_command, agent_environment
 from weavemesh.process import RunningAgent
 
 
@@ -39,6 +39,16 @@ def test_an_agent_that_waits_goes_on_without_us(tmp_path: Path) -> None:
             outcome = agent.wait(patience_s=0.5, on_progress=steps.append)
         assert outcome == NotYet("waiting for the first peer")
         assert steps == ["waiting for the first peer"]
+        found = RunningAgent.find(tmp_path / "run")
+        assert found is not None
+        with found:
+            assert found.pid == agent.pid
+
+
+def test_an_agent_that_will_never_be_ready_says_so_at_once_and_runs_on(tmp_path: Path) -> None:
+    with program.starting("removed", tmp_path) as agent:
+        outcome = agent.wait(patience_s=15.0, on_progress=None)
+        assert outcome == Refused("this peer was removed", "begin as a new peer")
         found = RunningAgent.find(tmp_path / "run")
         assert found is not None
         with found:

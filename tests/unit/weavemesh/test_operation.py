@@ -11,13 +11,14 @@ from random import Random
 import msgspec
 
 import gossip
-from ipam_crdt import Allocator, Founding, Owner
+from ipam_crdt import Allocator, Electorate, Owner
 from tests.unit.weavemesh.mesh_pair import LinkedPeer
 from tests.unit.weavemesh.test_reconciler import RecordingTunnel
 from weavemesh.api.message import ConnectRequest, ForgetRequest, StopRequest
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.config import check
 from weavemesh.kernel.pod import PodWiring
+from weavemesh.membership import Membership
 from weavemesh.operation import Operation
 from weavemesh.option import Options, save_options, saved_options
 from weavemesh.overlay.probe import Prober
@@ -35,10 +36,17 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
         allocator = Allocator(
             owner=Owner(peer.identity.name),
             universe=IPv4Network("10.32.0.0/12"),
-            founding=Founding.FOUND,
+            electorate=Electorate.addressed(0),
             snapshot=None,
             rng=Random(1),
             now=0.0,
+        )
+        pool = AddressPool(
+            allocator,
+            save=lambda _: None,
+            announce=lambda _: None,
+            send=lambda _owner, _payload: None,
+            ownership_changed=lambda: None,
         )
         readiness = ReadinessLog()
         readiness.finish("ready")
@@ -52,12 +60,9 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
             mtu=1420,
             mesh=peer.mesh,
             feed=lambda event: peer.mesh.receive(event, 0.0),
-            pool=AddressPool(
-                allocator,
-                save=lambda _: None,
-                announce=lambda _: None,
-                send=lambda _owner, _payload: None,
-                ownership_changed=lambda: None,
+            pool=pool,
+            membership=Membership(
+                peer.mesh, pool, targets=(), feed=lambda event: peer.mesh.receive(event, 0.0), removed=lambda: None
             ),
             probes=TunnelProbes(Prober(rng=Random(1)), first_answer=lambda _: None),
             kernel=RecordingTunnel(),

@@ -1,11 +1,20 @@
 """Where a peer may be reached, and in which order it is tried; strange summaries do no harm."""
 
+import doctest
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from gossip import LinkId, LinkView, PeerName, PeerView, Target
+from weavemesh import planning
 from weavemesh.identity import Identity
 from weavemesh.overlay.state import Endpoint, PublicKey
-from weavemesh.planning import DIAL_ADDRESSES_MAX, dial_addresses, planned_peers, probe_addresses, summary_of
+from weavemesh.planning import (
+    DIAL_ADDRESSES_MAX,
+    dial_addresses,
+    planned_peers,
+    probe_addresses,
+    summary_of,
+    with_nicknames,
+)
 from weavemesh.secret import ClusterSecret
 from weavemesh.summary import Summary
 
@@ -116,6 +125,12 @@ def test_a_peer_is_dialled_where_it_is_advertised_then_at_its_own_addresses() ->
     assert len(dial_addresses(name, many)) == DIAL_ADDRESSES_MAX
     assert dial_addresses(name, summary().encode()) == ()
     assert dial_addresses(name, b"garbage") == ()
+
+
+def test_peers_are_named_as_people_name_them() -> None:
+    assert doctest.testmod(planning).failed == 0
+    a, b = "a" * 16, "b" * 16
+    assert with_nicknames(f"{a}, {b}; {a}(n1) stays", {a: "n1"}) == f"{a}(n1), {b}; {a}(n1) stays"
 
 
 def test_endpoints_survive_the_wire() -> None:

@@ -8,12 +8,13 @@ from random import Random
 
 import pytest
 
-from ipam_crdt import Allocator, Founding, Owner
+from ipam_crdt import Allocator, Electorate, Owner, Release, Remove, RingReceived
 from weavemesh import pool as pool_module
 from weavemesh.error import UserError
-from weavemesh.pool import AddressPool, AllocationRefused, PodAddresses
+from weavemesh.pool import AddressPool, AllocationRefused, NotDurable, PodAddresses
 
 UNIVERSE = IPv4Network("10.32.0.0/24")
+ALONE = Electorate.addressed(0)
 
 
 class Disk:
@@ -30,12 +31,15 @@ class Disk:
 
 
 def open_pool(
-    disk: Disk, *, founding: Founding = Founding.FOUND, announce: Callable[[bytes], None] = lambda _: None
+    disk: Disk,
+    *,
+    electorate: Electorate | None = ALONE,
+    announce: Callable[[bytes], None] = lambda _: None,
 ) -> AddressPool:
     allocator = Allocator(
         owner=Owner("one"),
         universe=UNIVERSE,
-        founding=founding,
+        electorate=electorate,
         snapshot=disk.snapshots[-1] if disk.snapshots else None,
         rng=Random(1),
         now=asyncio.get_running_loop().time(),
@@ -47,6 +51,14 @@ def open_pool(
         send=lambda _owner, _payload: None,
         ownership_changed=lambda: None,
     )
+
+
+OTHER = Owner("other")
+
+
+def hear_of_another(pool: AddressPool) -> None:
+    """Another peer shows that it takes part in the ring."""
+    pool.feed(RingReceived(OTHER, pool.allocator.state()))
 
 
 @asynccontextmanager
@@ -105,7 +117,7 @@ def test_a_released_address_is_free() -> None:
 
 def test_without_a_ring_the_answer_is_a_reason_within_the_deadline() -> None:
     async def scenario() -> None:
-        async with running(open_pool(Disk(), founding=Founding.JOIN)) as pool:
+        async with running(open_pool(Disk(), electorate=None)) as pool:
             async with asyncio.timeout(5):
                 with pytest.raises(AllocationRefused):
                     await pool.allocate("net/pod/eth0", deadline_s=0.05)
@@ -118,16 +130,102 @@ def test_on_a_full_disk_nothing_is_promised_and_all_goes_on_when_there_is_room(m
 
     async def scenario() -> None:
         disk, announced = Disk(), list[bytes]()
-        disk.is_full = True
         async with running(open_pool(disk, announce=announced.append)) as pool:
+            await pool.change(Release("nobody"))
+            announced.clear()
+            disk.is_full = True
             with pytest.raises(AllocationRefused, match="the disk is full; make room"):
                 await pool.allocate("net/pod/eth0", deadline_s=0.1)
-            assert announced == [], "the new ring was announced before it was on disk"
+            hear_of_another(pool)
+            assert pool.digest() != pool.allocator.digest(), "news of the ring was published before it was on disk"
+            assert announced == []
             disk.is_full = False
             address = await pool.allocate("net/pod/eth0", deadline_s=5)
+            await pool.change(Release("nobody"))
             assert pool.problem is None
+            assert pool.digest() == pool.allocator.digest()
             assert announced
         assert open_pool(disk).address_of("net/pod/eth0") == address
+
+    asyncio.run(scenario())
+
+
+def test_a_start_on_a_full_disk_is_refused_before_the_new_ring_is_told_to_anyone() -> None:
+    async def scenario() -> None:
+        disk = Disk()
+        disk.is_full = True
+        with pytest.raises(UserError, match="the disk is full"):
+            open_pool(disk)
+
+    asyncio.run(scenario())
+
+
+def test_a_release_is_answered_when_a_crash_can_no_longer_undo_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "SAVE_RETRY_S", 0.02)
+    monkeypatch.setattr(pool_module, "CHANGE_DEADLINE_S", 0.1)
+
+    async def scenario() -> None:
+        disk = Disk()
+        async with running(open_pool(disk)) as pool:
+            await pool.allocate("net/pod/eth0", deadline_s=5)
+            await pool.release("net/pod/eth0")
+            assert open_pool(disk).address_of("net/pod/eth0") is None
+            await pool.allocate("net/pod/eth0", deadline_s=5)
+            disk.is_full = True
+            with pytest.raises(NotDurable, match="the disk is full; make room"):
+                await pool.release("net/pod/eth0")
+            disk.is_full = False
+            await pool.release("net/pod/eth0")
+            assert open_pool(disk).address_of("net/pod/eth0") is None
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_for_the_disk_when_the_agent_stops_is_told() -> None:
+    async def scenario() -> None:
+        disk = Disk()
+        pool = open_pool(disk)
+        async with asyncio.TaskGroup() as group:
+            running_pool = group.create_task(pool.run())
+            await pool.allocate("net/pod/eth0", deadline_s=5)
+            disk.is_full = True
+
+            async def release() -> None:
+                with pytest.raises(NotDurable, match="the agent stops"):
+                    await pool.release("net/pod/eth0")
+
+            group.create_task(release())
+            assert await pool.until(lambda: pool.address_of("net/pod/eth0") is None, deadline_s=5)
+            running_pool.cancel()
+        with pytest.raises(NotDurable):
+            await pool.release("net/pod/eth0")
+
+    asyncio.run(scenario())
+
+
+def test_a_removal_counts_when_it_is_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "SAVE_RETRY_S", 0.02)
+
+    async def scenario() -> None:
+        disk = Disk()
+        async with running(open_pool(disk)) as pool:
+            hear_of_another(pool)
+            disk.is_full = True
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pool.change(Remove(OTHER)))
+                assert await pool.until(lambda: OTHER in pool.allocator.roster.removed, deadline_s=5)
+                assert OTHER not in pool.roster.removed
+                disk.is_full = False
+            assert OTHER in pool.roster.removed
+            assert OTHER in open_pool(disk).roster.removed
+
+    asyncio.run(scenario())
+
+
+def test_waiting_for_what_does_not_come_ends() -> None:
+    async def scenario() -> None:
+        async with running(open_pool(Disk())) as pool:
+            assert not await pool.until(lambda: False, deadline_s=0.02)
 
     asyncio.run(scenario())
 

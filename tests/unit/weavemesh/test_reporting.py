@@ -3,9 +3,9 @@
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-from gossip import PeerName, PeerView, Target, TargetPhase, TargetView
+from gossip import PeerView, Target, TargetPhase, TargetView
 from ipam_crdt import IpamStatus, Owner, OwnerStatus
-from tests.unit.weavemesh.test_planning import OURS, THEIRS, summary, view
+from tests.unit.weavemesh.test_planning import THEIRS, summary, view
 from weavemesh import reporting
 from weavemesh.overlay.plan import ula_prefix
 from weavemesh.overlay.probe import SILENT_AFTER_S, TunnelHealth
@@ -47,8 +47,13 @@ def known(peer: PeerView, *, tunnel: ObservedPeer | None = None, health: TunnelH
             allocated=0,
             pending=(),
             findings=(),
+            is_removed=False,
+            removed=(),
+            unsettled=(),
+            quarantined=(),
         ),
         ula=ula_prefix(RING_ID),
+        nicknames={THEIRS.name: "theirs"},
     )
 
 
@@ -134,8 +139,17 @@ def test_pods_are_told_with_both_addresses() -> None:
     assert len(pod.addresses) == 2
 
 
-def test_names_and_peers_match() -> None:
-    assert reporting.nicknames(known(view(summary().encode()))) == {
-        OURS.name: "theirs",
-        PeerName(THEIRS.name): "theirs",
-    }
+def test_the_sentences_of_the_ring_name_peers_as_people_do() -> None:
+    at = known(view(None))
+    ring = replace(
+        at.ring,
+        findings=(f"{THEIRS.name} sent nonsense",),
+        unsettled=(f"10.40.0.0/13 of {THEIRS.name}, which was removed, waits",),
+        removed=(Owner(THEIRS.name), Owner("z" * 16)),
+        quarantined=(IPv4Network("10.32.1.0/24"),),
+    )
+    told = reporting.ipam_status(replace(at, ring=ring), waiting_for="", allocations={})
+    assert [problem.sentence for problem in told.findings] == [f"{THEIRS.name}(theirs) sent nonsense"]
+    assert told.unsettled == (f"10.40.0.0/13 of {THEIRS.name}(theirs), which was removed, waits",)
+    assert [(one.peer, one.nickname) for one in told.removed] == [(THEIRS.name, "theirs"), ("z" * 16, "")]
+    assert (told.quarantined, told.is_removed, told.unknown) == (("10.32.1.0/24",), False, 2**19)

@@ -67,9 +67,9 @@ TARGET          STATE      PEER                  INFO
 
 SOUND_IPAM = """\
 ready; range 10.32.0.0/12, IPv6 fd12:3456:789a::/96
-aaaaaaaaaaaaaaaa(n1)  524288 IPs  (50.0% of total)  (3 active)  10.32.0.0/13
-bbbbbbbbbbbbbbbb(n2)  262144 IPs  (25.0% of total)              10.32.0.0/13
-cccccccccccccccc(n3)  262144 IPs  (25.0% of total)              10.32.0.0/13
+aaaaaaaaaaaaaaaa(n1)  524288 IPs  (50.0% of total)  (3 active, 524284 free)  10.32.0.0/13
+bbbbbbbbbbbbbbbb(n2)  262144 IPs  (25.0% of total)                           10.32.0.0/13
+cccccccccccccccc(n3)  262144 IPs  (25.0% of total)  (262000 free)            10.32.0.0/13
 """
 
 SOUND_PODS = """\
@@ -79,13 +79,16 @@ shop/web-1  10.32.0.2, fd12:3456:789a::a20:2  wmv0123456789  k8s/0123/eth0
 """
 
 AILING_OVERVIEW = """\
-        Verdict: 4 things are not right
+        Verdict: 6 things are not right
      Encryption: enabled; 1 of 2 peers have a live tunnel; packets for the others are dropped
         Problem: the route to 10.40.0.0/14 was refused
         Problem: cccccccccccccccc(n3) is unreachable, last heard of 2 min 12 s ago
          Remedy: see that weavemesh runs there and that TCP port 6783 is open between the hosts
         Problem: no connection to host9:6783: connection refused
          Remedy: see that weavemesh runs there, or drop it with `weavemesh forget host9:6783`
+        Problem: 10.46.0.0/22 of dddddddddddddddd(n4), which was removed, cannot be handed out yet: start n3
+        Problem: nothing of 10.32.8.0/24 is handed out here, because somebody else was given it, too
+         Remedy: see that no pod of another host uses it, then `weavemesh ipam clear 10.32.8.0/24`
         Problem: k8s/0123/eth0 has waited 8 s for an address: no peer with free addresses answered
          Remedy: start peers that own free addresses, or free some
 
@@ -105,6 +108,8 @@ AILING_OVERVIEW = """\
       IPv6Range: fd12:3456:789a::/96
          Active: 3 IPs here
         Pending: 1 waiting for an address
+       Isolated: 1 range given to somebody else, too
+        Removed: 1 peer; addresses of 1 wait for a new owner
 
         Service: tunnels
        Datapath: WireGuard, userspace (wireguard-go)
@@ -146,10 +151,16 @@ host9:6783      retrying   -                     connection refused; next try in
 
 AILING_IPAM = """\
 ready; range 10.32.0.0/12, IPv6 fd12:3456:789a::/96
-aaaaaaaaaaaaaaaa(n1)  524288 IPs  (50.0% of total)  (3 active)      10.32.0.0/13
-bbbbbbbbbbbbbbbb(n2)  262144 IPs  (25.0% of total)                  10.32.0.0/13
-cccccccccccccccc(n3)  262144 IPs  (25.0% of total)  - unreachable!  10.32.0.0/13
+aaaaaaaaaaaaaaaa(n1)  524288 IPs  (50.0% of total)  (3 active, 524284 free)  10.32.0.0/13
+bbbbbbbbbbbbbbbb(n2)  262144 IPs  (25.0% of total)                           10.32.0.0/13
+cccccccccccccccc(n3)  262144 IPs  (25.0% of total)  - unreachable!           10.32.0.0/13
 k8s/0123/eth0 waits for an address: no peer with free addresses answered
+1024 IPs have no owner that this peer knows of
+isolated: 10.32.8.0/24
+removed: dddddddddddddddd(n4)
+
+! 10.46.0.0/22 of dddddddddddddddd(n4), which was removed, cannot be handed out yet: start n3
+! nothing of 10.32.8.0/24 is handed out here, because somebody else was given it, too; see that no pod of another host uses it, then `weavemesh ipam clear 10.32.8.0/24`
 """
 
 

@@ -15,7 +15,7 @@ from weavemesh.status import (
     RouterStatus,
     StatusReport,
 )
-from weavemesh.verdict import judge, title
+from weavemesh.verdict import REMOVED, REMOVED_REMEDY, judge, title
 
 
 def verdict_on(
@@ -119,10 +119,37 @@ def test_while_the_agent_waits_for_the_ring_one_sentence_says_it_with_the_way_to
 def test_address_troubles_are_told() -> None:
     waiting = msgspec.structs.replace(sample.ipam(), ready=False, status="waiting for the ring")
     assert sentences(verdict_on(ipam=waiting)) == ["no addresses for pods yet: waiting for the ring"]
-    assert "k8s/0123/eth0 has waited 8 s for an address" in sentences(verdict_on(ipam=sample.starved_ipam()))[0]
+    assert "k8s/0123/eth0 has waited 8 s for an address" in sentences(verdict_on(ipam=sample.starved_ipam()))[-1]
     lost = tuple(msgspec.structs.replace(entry, reachable=False) for entry in sample.ipam().entries)
     stranded = verdict_on(ipam=msgspec.structs.replace(sample.ipam(), entries=lost))
     assert sentences(stranded) == ["all address ranges are owned by unreachable peers"]
+
+
+def test_what_the_ring_waits_for_and_what_is_isolated_is_told_once() -> None:
+    ring = msgspec.structs.replace(
+        sample.ipam(),
+        unsettled=("10.48.0.0/14 of a peer that was removed waits; start n3",),
+        quarantined=("10.32.0.0/24", "10.33.0.0/24"),
+        findings=(Problem(sentence="10.32.0.0/24 was given twice", remedy=""),),
+    )
+    report = verdict_on(ipam=ring)
+    assert sentences(report) == [
+        "10.32.0.0/24 was given twice",
+        "10.48.0.0/14 of a peer that was removed waits; start n3",
+        "nothing of 10.33.0.0/24 is handed out here, because somebody else was given it, too",
+    ]
+    assert "`weavemesh ipam clear 10.33.0.0/24`" in report.problems[2].remedy
+
+
+def test_of_a_removed_peer_nothing_else_matters() -> None:
+    gone = msgspec.structs.replace(sample.starved_ipam(), is_removed=True)
+    finding = Problem(sentence="the disk is full", remedy="make room")
+    report = verdict_on(
+        ipam=gone, router=sample.failing_router(), peers=(sample.peers()[0], sample.lost_peer()), findings=(finding,)
+    )
+    assert not report.ok
+    assert report.problems == (Problem(sentence=REMOVED, remedy=REMOVED_REMEDY), finding)
+    assert "weavemesh reset" in REMOVED_REMEDY
 
 
 def test_findings_come_first_and_nothing_is_told_twice() -> None:

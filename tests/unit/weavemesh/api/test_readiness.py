@@ -2,7 +2,7 @@
 
 import asyncio
 
-from weavemesh.api.message import Readiness
+from weavemesh.api.message import Failure, Readiness
 from weavemesh.api.readiness import STEPS_MAX, ReadinessLog
 
 
@@ -60,6 +60,20 @@ def test_an_agent_that_waits_for_days_does_not_grow() -> None:
     assert len(readiness.steps) == STEPS_MAX
     assert readiness.steps[-1] == f"try {3 * STEPS_MAX - 1}"
     assert readiness.known == 3 * STEPS_MAX
+
+
+def test_a_refusal_is_told_at_once_also_to_who_knows_all_steps() -> None:
+    async def scenario() -> tuple[Readiness, Readiness]:
+        log = ReadinessLog()
+        log.finish("ready")
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(log.wait(known=1, wait_s=10.0))
+            log.refuse("this peer was removed", "begin anew")
+        return waiting.result(), await log.wait(known=2, wait_s=10.0)
+
+    told, again = asyncio.run(scenario())
+    assert told.refusal == again.refusal == Failure(sentence="this peer was removed", remedy="begin anew")
+    assert told.steps[-1] == "this peer was removed; begin anew"
 
 
 def test_an_asker_from_before_a_restart_is_answered() -> None:

@@ -56,6 +56,22 @@ def test_reset_touches_nothing_where_others_keep_things(
     assert sorted(entry.name for entry in state.iterdir()) == before
 
 
+def test_who_cannot_leave_keeps_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state")]
+    assert main(["down", "--leave", *where]) == 3
+    with program.starting("removed", tmp_path) as agent:
+        agent.wait(patience_s=15.0, on_progress=None)
+        before = sorted(entry.name for entry in (tmp_path / "state").iterdir())
+        capsys.readouterr()
+        assert main(["down", "--leave", *where]) == 1
+        assert capsys.readouterr().err == "weavemesh: nobody can be reached; try `weavemesh down`\n"
+        assert sorted(entry.name for entry in (tmp_path / "state").iterdir()) == before
+        found = RunningAgent.find(tmp_path / "run")
+        assert found is not None
+        with found:
+            assert found.pid == agent.pid
+
+
 def test_our_files_are_recognised_by_how_they_begin(tmp_path: Path) -> None:
     assert seal(b"").startswith(SEALED_HEAD)
     Identity.load_or_create(tmp_path)

@@ -114,6 +114,15 @@ def test_up_on_an_agent_that_waits_says_what_for(
         assert f"the agent starts (process {agent.pid})" in capsys.readouterr().out
 
 
+def test_up_on_an_agent_that_was_removed_says_so_at_once(
+    where: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with program.starting("removed", tmp_path) as agent:
+        agent.wait(patience_s=15.0, on_progress=None)
+        assert main(["up", *where]) == 1
+        assert capsys.readouterr().err == "weavemesh: this peer was removed; begin as a new peer\n"
+
+
 def test_an_agent_in_the_foreground_beside_one_that_runs_is_refused(
     where: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from weavemesh.cni.frame import Answer, Call
 from weavemesh.cni.plugin import Plugin
 from weavemesh.kernel.pod import HOST_MAC, InterfaceExists, PodAddress, WiredPod, WiringFailed, host_ifname, pod_mac
-from weavemesh.pool import AllocationRefused
+from weavemesh.pool import AllocationRefused, NotDurable
 
 MTU = 1380
 FIRST = PodAddress(IPv4Address("10.32.0.1"), IPv6Address("fd57::a20:1"))
@@ -24,6 +24,7 @@ class FakeAddresses:
 
     capacity: int = 100
     gate: asyncio.Event | None = None
+    is_disk_full: bool = False
     held: dict[str, PodAddress] = field(default_factory=dict)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -43,6 +44,8 @@ class FakeAddresses:
 
     async def release(self, ident: str) -> None:
         self.held.pop(ident, None)
+        if self.is_disk_full:
+            raise NotDurable("the disk is full; make room")
 
     def address_of(self, ident: str) -> PodAddress | None:
         return self.held.get(ident)

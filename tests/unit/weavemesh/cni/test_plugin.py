@@ -114,6 +114,22 @@ def test_a_del_that_would_leak_is_an_error_and_keeps_the_address() -> None:
     assert doors.addresses.held == {IDENT: FIRST}
 
 
+def test_a_del_on_a_full_disk_is_to_be_tried_again_and_a_failed_add_keeps_its_own_reason() -> None:
+    doors = Doors()
+    with netns() as fd:
+        perform(doors, call("ADD", netns_fd=fd))
+        doors.addresses.is_disk_full = True
+        (refused,) = perform(doors, call("DEL"))
+        assert code_of(refused) == 11
+        assert body_of(refused)["details"] == "the disk is full; make room"
+        doors.wiring.failure = WiringFailed("cannot make veth: no memory")
+        (failed,) = perform(doors, call("ADD", netns_fd=fd))
+    assert body_of(failed)["details"] == "cannot make veth: no memory"
+    doors.addresses.is_disk_full, doors.wiring.failure = False, None
+    assert perform(doors, call("DEL")) == [Answer(0, b"")]
+    assert doors.is_empty()
+
+
 def test_the_hosts_own_namespace_and_none_at_all_are_refused() -> None:
     doors = Doors()
     own = os.open("/proc/self/ns/net", os.O_RDONLY)

@@ -243,7 +243,11 @@ class World:
         """One peer asks until it is refused; then no address is left anywhere."""
         members = self.members()
         is_one_mesh = len([*self._pairs()]) == len(members) * (len(members) - 1) // 2
-        is_whole = is_one_mesh and not any(host.is_excused or self._running(host).status().unknown for host in members)
+        is_whole = (
+            is_one_mesh
+            and not self.is_split
+            and not any(host.is_excused or self._running(host).status().unknown for host in members)
+        )
         if not members or not is_whole:
             return
         host = self.rng.choice(members)
@@ -438,8 +442,10 @@ class World:
             titles = {host: self._ring_of(host).entry_at(address).title for host in (one, other)}
             loser, winner = sorted(titles, key=lambda host: titles[host])
             settled = self.settlements.get(titles[winner].round, [])
-            heard_of = [names for ring, names in settled if ring.entry_at(address).title.round]
-            if not heard_of or any(loser.name in names for names in heard_of):
+            made = [(ring.entry_at(address).title, names) for ring, names in settled]
+            by_it = [names for title, names in made if title == titles[winner]]
+            heard_of = by_it or [names for title, names in made if title.round]  # it was granted on since
+            if all(loser.name in names for names in heard_of):
                 return False
             loser.is_excused = True
             self.is_split |= titles[winner].round == titles[loser].round

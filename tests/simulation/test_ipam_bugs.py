@@ -79,10 +79,6 @@ def fence_nobody(_: Promises, __: Block, ___: Owner) -> bool:
     return False
 
 
-def give_from_behind_the_fence(_: Promises, __: Block) -> bool:
-    return False
-
-
 def take_whatever_comes(_: Hearing, __: Roster, merged: Merged) -> Merged:
     return merged
 
@@ -111,13 +107,12 @@ def count_words_for_another_roster(*_: object) -> bool:
         ("ipam_crdt.space.Space.donation", keep_the_last_address, 0),
         ("ipam_crdt.allocator.Allocator.deadline", never_wake, 0),
         ("ipam_crdt.ring.Ring.holds", take_any_grant, 410),
-        ("ipam_crdt.settlement.Settlement._missing", ask_nobody, 190),
+        ("ipam_crdt.settlement.Settlement._missing", ask_nobody, 20),
         ("ipam_crdt.settlement.Settlement.answer", tell_nothing, 120),
         ("ipam_crdt.settlement.Settlement._is_valid", count_words_for_another_roster, 0),
-        ("ipam_crdt.settlement.digest_of_roster", trust_any_roster, 0),
+        ("ipam_crdt.settlement.digest_of_roster", trust_any_roster, 200),
         ("ipam_crdt.promise.Promises.forbid", fence_nobody, 540),
-        ("ipam_crdt.promise.Promises.freeze", give_from_behind_the_fence, 0),
-        ("ipam_crdt.holding.Holding.bind", forget_what_was_agreed, 230),
+        ("ipam_crdt.holding.Holding.bind", forget_what_was_agreed, 540),
         ("ipam_crdt.hearing.Hearing._give_back", take_whatever_comes, 540),
         ("ipam_crdt.settlement.ROUND_BITS", 0, 0),
     ],

@@ -43,7 +43,7 @@ from ipam_crdt import (
 )
 from ipam_crdt.cidr import Block
 from ipam_crdt.ring import ROUND_BITS, Ring
-from ipam_crdt.wire import Agree, decode_message
+from ipam_crdt.wire import Agree, decode_message, digest_of_roster
 
 GOSSIP_INTERVAL_S = 2.0
 REACHABLE_INTERVAL_S = 1.0
@@ -108,8 +108,8 @@ class World:
         ]
         self.settlements: dict[int, list[tuple[Ring, frozenset[Owner]]]] = {}
         """Round → each ring made by passing an estate on in it, and of whom those had heard who agreed."""
-        self._heard_of: dict[tuple[int, Owner], frozenset[Owner]] = {}
-        """Round and executor → all of whom anybody had heard who agreed to it."""
+        self._heard_of: dict[tuple[int, Owner, bytes], frozenset[Owner]] = {}
+        """Round, executor and digest of the roster → all of whom anybody had heard who gave that word."""
         self._by_name = {host.name: host for host in self.hosts}
         self._loss = loss
         self._delay_s = delay_s
@@ -243,12 +243,11 @@ class World:
         """One peer asks until it is refused; then no address is left anywhere."""
         members = self.members()
         is_one_mesh = len([*self._pairs()]) == len(members) * (len(members) - 1) // 2
-        is_whole = (
-            is_one_mesh
-            and not self.is_split
-            and not any(host.is_excused or self._running(host).status().unknown for host in members)
-        )
-        if not members or not is_whole:
+        for host in members:
+            status = self._running(host).status()
+            if host.is_excused or status.unknown or status.quarantined:
+                return
+        if not members or not is_one_mesh:
             return
         host = self.rng.choice(members)
         ident = ""
@@ -423,14 +422,16 @@ class World:
             if not any(
                 entry.title.round == round_ and earlier.holds(entry) for entry in settled for earlier, _ in known
             ):
-                known.append((ring, ring.roster.members | self._heard_of.get((round_, host.name), frozenset())))
+                digests = (digest_of_roster(ring.roster), b"")
+                words = [self._heard_of.get((round_, host.name, digest), frozenset()) for digest in digests]
+                known.append((ring, ring.roster.members.union(*words)))
 
     def _note_agreement(self, host: Host, executor: Owner, payload: bytes) -> None:
         if b"agree" in payload[:16] and host.ring is not None:
             message = decode_message(payload)
             if isinstance(message, Agree):
-                heard_of = self._heard_of.get((message.round, executor), frozenset())
-                self._heard_of[message.round, executor] = heard_of | host.ring.roster.members
+                word = (message.round, executor, message.digest)
+                self._heard_of[word] = self._heard_of.get(word, frozenset()) | host.ring.roster.members
 
     def _excuse(self, one: Host, other: Host, twice: int) -> bool:
         """A peer that joined through removed ones, unheard of by all who agreed, counts as removed with them.

@@ -19,7 +19,7 @@ from gossip.record import COUNT_MAX, REPORTS_MAX, SUMMARY_BYTES_MAX, PathReport,
 LOSS_INTERVAL_S = 0.1
 """Each record crosses every link of the mesh; people do not notice a tenth of a second."""
 
-GAIN_INTERVAL_S = 0.5
+GAIN_INTERVAL_S = 1.0
 """A peer that joins gains its ten links within seconds, and each is named soon enough if named with the next ones."""
 
 FIRST_LINKS = 3
@@ -41,6 +41,7 @@ class Author:
         self.epoch = epoch
         self._version = 0
         self._body = RecordBody(b"", ())
+        self._written: RecordBody | None = None
         self._interval_s: float | None = 0.0
         self._written_at = -inf
         self._not_before = -inf
@@ -73,6 +74,7 @@ class Author:
             return
         self.epoch = record.epoch + 1
         self._version = 0
+        self._written = None
         self._change(0.0)
         self._not_before = max(self._not_before, self._overtaken_at + OVERTAKEN_INTERVAL_S)
         self._overtaken_at = now
@@ -88,10 +90,14 @@ class Author:
         due = self.deadline()
         if due is None or now < due:
             return None
+        if self._body == self._written:
+            self._interval_s = None  # What changed has changed back.
+            return None
         if not self._pace.take(now):
             self._not_before = self._pace.next_at(now)
             return None
         self._interval_s = None
+        self._written = self._body
         self._written_at = now
         self._version += 1
         return seal(self._signer, self.epoch, self._version, self._body)

@@ -2,8 +2,8 @@
 
 Theory of operation. Two wishes, looked at every DISCOVERY_INTERVAL_S while one of them is open:
 
-- fewer links than `links_wanted(N)`, about log2 N: dial as many peers at random as are missing, of those drawn the ones
-  with the fewest links, so that all get about the same number;
+- fewer links than `links_wanted(N)`, about log2 N: dial peers drawn at random, of those drawn the ones with the fewest
+  links. The first LINKS_WANTED_MIN at once, the others one by one: meanwhile others dial us, and that counts as well;
 - enough links, yet known peers that cannot be reached: every EXPLORE_INTERVAL_S dial one of those. Without it the
   halves of a healed partition, each content with its own links, would never meet.
 
@@ -121,7 +121,8 @@ class Discovery:
         is_exploring = missing <= 0 and now >= self._explore_at
         if missing <= 0 and not is_exploring:
             return []
-        count = min(max(missing, 1), room, DIALS_MAX - len(self._dialling))
+        urgent = LINKS_WANTED_MIN - linked_count - len(self._dialling)
+        count = min(max(urgent, 1), room, DIALS_MAX - len(self._dialling))
         hinted = [] if is_exploring else self._start_hints(count)
         if is_exploring:
             self._explore_at = now + EXPLORE_INTERVAL_S

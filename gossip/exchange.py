@@ -29,7 +29,7 @@ from typing import Protocol
 from gossip.error import LocalMisuse, RemoteViolation
 from gossip.event import Delivered
 from gossip.link import PUSH_INTERVAL_S, Link, LinkTable
-from gossip.name import PeerName
+from gossip.name import LinkId, PeerName
 from gossip.outbox import Outbox
 from gossip.record import Record
 from gossip.store import Merged, RecordStore
@@ -92,6 +92,8 @@ class Exchange:
         self._channels: dict[str, Gossiper] = {}
         self._passed_on: dict[bytes, None] = {}
         self._news_at = -inf
+        self._owing: dict[LinkId, Link] = {}
+        """Links over which records are owed."""
 
     def register(self, channel: str, gossiper: Gossiper) -> None:
         """Take in a channel; LocalMisuse if it is registered already or there are too many."""
@@ -106,7 +108,7 @@ class Exchange:
 
     def introduce(self, link: Link, me: PeerName) -> None:
         """Owe the other end our own record, changed or not: without it our unicasts mean nothing there."""
-        link.pending[me] = None
+        self._owe(link, me)
 
     def glance(self, link: Link) -> None:
         """Show in a few bytes all that we know."""
@@ -201,7 +203,7 @@ class Exchange:
         """Owe the record of `origin` to all neighbours but `brought_by` and the origin itself."""
         for link in self._links.currents():
             if link.peer != brought_by and link.peer != origin:
-                link.pending[origin] = None
+                self._owe(link, origin)
 
     def block(self, link: Link) -> None:
         """Send nothing but heartbeats over `link` until `unblock`."""
@@ -219,11 +221,17 @@ class Exchange:
     def flush(self, now: float) -> None:
         """Send the records that are owed over links whose turn has come."""
         encoded: dict[tuple[PeerName, ...], list[bytes]] = {}
-        for link in self._links.currents():
-            if not link.pending or link.is_blocked or now < link.pushed_at + PUSH_INTERVAL_S:
+        for link in tuple(self._owing.values()):
+            if self._links.current(link.peer) is not link:
+                del self._owing[link.ident]  # Another link to that peer is kept now, and had its own first glance.
                 continue
+            if link.is_blocked or now < link.pushed_at + PUSH_INTERVAL_S:
+                continue
+            del self._owing[link.ident]
             origins = tuple(link.pending)
             link.pending.clear()
+            if not origins:
+                continue
             link.pushed_at = now
             if origins not in encoded:
                 encoded[origins] = self._encode_records(origins)
@@ -238,10 +246,12 @@ class Exchange:
 
     def deadline(self) -> float | None:
         """Return when `flush` has something to do; None while nothing is owed."""
-        due = [
-            link.pushed_at + PUSH_INTERVAL_S for link in self._links.currents() if link.pending and not link.is_blocked
-        ]
+        due = (link.pushed_at + PUSH_INTERVAL_S for link in self._owing.values() if not link.is_blocked)
         return min(due, default=None)
+
+    def _owe(self, link: Link, origin: PeerName) -> None:
+        link.pending[origin] = None
+        self._owing[link.ident] = link
 
     def _send_records(self, link: Link, origins: Iterable[PeerName]) -> None:
         for frame in self._encode_records(origins):

@@ -224,6 +224,10 @@ class Mesh:
         """Return one peer; None if it is neither known nor linked."""
         return self._portrait.peer(name, self._now)
 
+    def reachable(self) -> tuple[PeerName, ...]:
+        """Return all other peers to whom a way leads, nearest first; much cheaper than looking at `peers`."""
+        return self._router.reachable()
+
     def links(self) -> tuple[LinkView, ...]:
         """Return all links, oldest first."""
         return tuple(link.view() for link in self._links)

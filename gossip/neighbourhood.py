@@ -7,6 +7,7 @@ Theory of operation.
                                    shows a Glance; we name them as
                                    our neighbour                     established
     their first further frame   -> surplus links to them are closed  confirmed
+      or, if it is one too many -> it is closed: SURPLUS             gone
     silence                     -> see `gossip.suspicion`            in doubt
     violation, Bye, silence,
     surplus, LinkClosed         -> we name them no more; back-off    gone
@@ -38,6 +39,9 @@ from gossip.wire import FEATURES, WIRE_NEWEST, WIRE_OLDEST, Bye, ByeCode, Hello,
 REMOVED_REASON = "this peer was removed from the mesh"
 SURPLUS_REASON = "there are links enough"
 OURSELVES_REASON = "this is ourselves"
+
+PING_SLACK_S = 0.25
+"""Whose ping is due so soon is pinged along: one waking a second for all links instead of one for each."""
 
 MIRRORS_MAX = 4
 """Links to ourselves that stand at once: two per dial, and a clone that dials in the same moment."""
@@ -73,6 +77,8 @@ class Neighbourhood:
         self._clones = clones
         self._outbox = outbox
         self._serial = 0
+        self._due: float | None = None
+        """Nothing is to be done before; never later than `_reckon` would say, perhaps earlier."""
         self._mirrors: dict[LinkId, tuple[LinkOpened, float]] = {}
 
     def opened(self, event: LinkOpened, now: float) -> None:
@@ -100,6 +106,7 @@ class Neighbourhood:
             heard_at=now,
         )
         self._links.add(link)
+        self._advance(self._suspicion.gives_up_at(link))
         self._dialler.found(event.target, event.peer, now)
         self._outbox.send(link.ident, self._hello(link.serial))
 
@@ -112,9 +119,14 @@ class Neighbourhood:
                 "no common wire version",
                 f"they speak {hello.wire_oldest} to {hello.wire_newest}, we {WIRE_OLDEST} to {WIRE_NEWEST}",
             )
+        if self._trimmer.is_full() and self._router.is_reachable(link.peer) and not self._links.current(link.peer):
+            link.is_spared = True
+            self.close(link, SURPLUS_REASON, now, ByeCode.SURPLUS)
+            return
         link.wire = min(hello.wire_newest, WIRE_NEWEST)
         link.features = frozenset(hello.features) & frozenset(FEATURES)
         self._links.establish(link, peer_epoch=hello.epoch, serial=hello.serial)
+        self._advance(now)
         # Before anything else: the first ping also tells them that their Hello has come.
         self._outbox.send(link.ident, Ping(link.next_ping(now)))
         self._exchange.introduce(link, self._me)
@@ -161,6 +173,8 @@ class Neighbourhood:
     def gone(self, link: Link, reason: str, now: float) -> None:
         """Forget a link."""
         self._links.remove(link)
+        if not self._links:
+            self._due = self._reckon()
         if link.doubt:
             self._suspicion.gone()
         self._dialler.unlinked(link, reason, is_reachable=self._router.is_reachable(link.peer), now=now)
@@ -176,14 +190,21 @@ class Neighbourhood:
                 continue
             if now >= self._suspicion.doubt_at(link):
                 self._suspicion.doubt(link, now)
-            if now >= link.ping_due_at():
+            if now + PING_SLACK_S >= link.ping_due_at():
                 self.ping(link, now)
         for ident, (_, opened_at) in list(self._mirrors.items()):
             if now >= opened_at + SILENCE_MAX_S:
                 self._mirror_closed(ident, OURSELVES_REASON)
-        if (surplus := self._trimmer.choose(now)) is not None:
+        for surplus in self._trimmer.choose(now):
             surplus.is_spared = True
             self.close(surplus, SURPLUS_REASON, now, ByeCode.SURPLUS)
+        self._due = self._reckon()
+
+    def heard(self, link: Link, now: float) -> None:
+        """Note that something came over a link."""
+        if link.doubt:
+            self._advance(now)
+        self._suspicion.heard(link, now, epoch=self._author.epoch)
 
     def ping(self, link: Link, now: float) -> None:
         """Send a heartbeat now."""
@@ -196,12 +217,24 @@ class Neighbourhood:
             link.pings.clear()
 
     def deadline(self) -> float | None:
-        """Return when `beat` has something to do; None without links."""
+        """Return when `beat` may have something to do; None without links.
+
+        It is asked after each input, and looking at all links each time would cost more than all else. As time and
+        frames only put things off, the earliest time of the last look holds until something is added.
+        """
+        return self._due
+
+    def _advance(self, due: float) -> None:
+        self._due = due if self._due is None else min(self._due, due)
+
+    def _reckon(self) -> float | None:
         due = [opened_at + SILENCE_MAX_S for _, opened_at in self._mirrors.values()]
         for link in self._links:
             doubted_at = inf if link.doubt or not link.is_established else self._suspicion.doubt_at(link)
             pinged_at = link.ping_due_at() if link.is_established else inf
             due.append(min(self._suspicion.gives_up_at(link), doubted_at, pinged_at))
+        if not due:
+            return None
         if (trim_at := self._trimmer.deadline()) is not None:
             due.append(trim_at)
         return min(due, default=None)
@@ -233,10 +266,12 @@ class Neighbourhood:
             self._outbox.close(event.link, OURSELVES_REASON)
             return
         self._mirrors[event.link] = (event, now)
+        self._advance(now + SILENCE_MAX_S)
         self._outbox.send(event.link, self._hello(0))
 
     def _mirror_closed(self, ident: LinkId, reason: str) -> None:
         del self._mirrors[ident]
+        self._due = self._reckon()
         self._outbox.close(ident, reason)
 
     def _hello(self, serial: int) -> Hello:

@@ -21,6 +21,10 @@ TAKE_INTERVAL_S = 0.5
 """Twice the writer's: two machines with one identity are both heard."""
 
 
+_ONE = 1 - 1e-9
+"""A whole token, but for the rounding of times."""
+
+
 class Pace:
     """A token bucket: `burst` at once, then one in each interval."""
 
@@ -37,7 +41,7 @@ class Pace:
         if now is None:
             return True
         self._fill(now)
-        if self._tokens < 1:
+        if self._tokens < _ONE:
             return False
         self._tokens -= 1
         return True
@@ -45,7 +49,7 @@ class Pace:
     def next_at(self, now: float) -> float:
         """Return when one more is allowed: `now` or later."""
         self._fill(now)
-        return now if self._tokens >= 1 else now + (1 - self._tokens) * self._interval_s
+        return now if self._tokens >= _ONE else now + (1 - self._tokens) * self._interval_s
 
     def _fill(self, now: float) -> None:
         if now > self._at:

@@ -19,7 +19,7 @@ from gossip.name import PeerName
 from gossip.outbox import Outbox
 from gossip.record import Signer, Verify
 from gossip.store import RecordStore
-from gossip.topology import Route, Topology
+from gossip.topology import Route, Topology, Ways
 from gossip.unicast import ReplayWindow, is_authentic_unicast, write_unicast
 from gossip.view import Counters
 from gossip.wire import MESH_CHANNEL, PAYLOAD_BYTES_MAX, Unicast
@@ -52,7 +52,7 @@ class Router:
         self._outbox = outbox
         self._counters = counters
         self._topology = Topology()
-        self._routes: dict[PeerName, Route] = {}
+        self._ways = Ways(self._topology, self._me)
         self._avoided: tuple[PeerName, ...] = ()
         self._is_stale = True
         self._search_at = now
@@ -62,7 +62,15 @@ class Router:
 
     def name_links(self, peer: PeerName, neighbours: tuple[PeerName, ...]) -> None:
         """Note whom `peer` names as its neighbours."""
-        self._is_stale |= self._topology.name_links(peer, neighbours)
+        edges = self._topology.name_links(peer, neighbours)
+        for neighbour in edges.lost:
+            self._is_stale |= self._ways.lost(peer, neighbour)
+        if edges.gained and self._avoided:
+            self._is_stale = True  # Ways round what is avoided are only found by a search.
+        elif edges.gained and not self._is_stale:
+            for neighbour in edges.gained:
+                for reached in self._ways.gained(peer, neighbour):
+                    self._outbox.changed(reached)
 
     def avoid(self, neighbours: tuple[PeerName, ...]) -> None:
         """Use the links to these neighbours only for what cannot be reached in another way; at once."""
@@ -81,16 +89,18 @@ class Router:
         """Search the ways anew if an edge came or went, tell whose reachability that changed; return who was lost."""
         if not self._is_stale or now < self._search_at:
             return ()
-        before, self._routes = self._routes, self._topology.routes(self._me, self._avoided)
+        before = self._ways.reached()
+        lost = tuple(self._ways.search(self._avoided))
         self._is_stale = False
         self._search_at = now + ROUTES_INTERVAL_S
-        lost = tuple(peer for peer in before if peer not in self._routes)
         for peer in lost:
             self._reachable_until[peer] = now
             self._outbox.changed(peer)
-        for peer in self._routes:
-            if peer not in before:
-                self._outbox.changed(peer)
+        if len(before) - len(lost) < len(self._ways):
+            known = set(before)
+            for peer in self._ways.reached():
+                if peer not in known:
+                    self._outbox.changed(peer)
         return lost
 
     def deadline(self) -> float | None:
@@ -106,12 +116,16 @@ class Router:
         return self._topology.stays_joined(self._me, neighbour)
 
     def route(self, peer: PeerName) -> Route | None:
-        """Return the way to `peer` as of the last search; None if there is none."""
-        return self._routes.get(peer)
+        """Return the way to `peer`, as far as searched; None if there is none."""
+        return self._ways.route(peer)
 
     def is_reachable(self, peer: PeerName) -> bool:
         """Tell whether there is a way to `peer`."""
-        return peer in self._routes
+        return peer in self._ways
+
+    def reachable(self) -> tuple[PeerName, ...]:
+        """Return all other peers to whom there is a way, nearest first."""
+        return self._ways.reached()[1:]
 
     def reachable_until(self, peer: PeerName) -> float | None:
         """Return when the last way to `peer` was lost; None if that never happened."""
@@ -119,7 +133,7 @@ class Router:
 
     def unreachable_count(self) -> int:
         """Return how many peers are known to which there is no way."""
-        return len(self._store) - len(self._routes)
+        return len(self._store) - len(self._ways)
 
     def send(self, event: SendUnicast, epoch: int) -> None:
         """Sign and send a unicast of ours; LocalMisuse if nobody registered its channel or it is too large."""
@@ -160,8 +174,9 @@ class Router:
 
     def check(self) -> bool:
         """Tell whether each next hop is a neighbour, as it must be unless the ways are to be searched anew."""
-        hops = (route.next_hop for route in self._routes.values() if route.next_hop is not None)
-        return self._is_stale or all(self._links.current(hop) is not None for hop in hops)
+        routes = (self._ways.route(peer) for peer in self.reachable())
+        hops = {route.next_hop for route in routes if route is not None}
+        return self._is_stale or all(hop is not None and self._links.current(hop) is not None for hop in hops)
 
     def _write(self, channel: str, destination: PeerName, payload: bytes, epoch: int) -> None:
         self._sequence += 1
@@ -179,6 +194,6 @@ class Router:
         direct = self._links.current(destination)
         if direct is not None and not direct.doubt:
             return direct
-        route = self._routes.get(destination)
+        route = self._ways.route(destination)
         on_the_way = None if route is None or route.next_hop is None else self._links.current(route.next_hop)
         return on_the_way or direct

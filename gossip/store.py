@@ -43,6 +43,8 @@ class Known:
     body: RecordBody
     heard_at: float | None
     """When it came (monotonic seconds); None if it was restored from a snapshot or is our own."""
+    mark: int
+    """Its part in the fingerprint."""
     pace: Pace
     """How fast its origin has spoken lately; goes on from record to record."""
 
@@ -77,7 +79,7 @@ class RecordStore:
         self._fenced[origin] = None
         known = self._known.pop(origin, None)
         if known is not None:
-            self._fingerprint ^= _mark(known.record)
+            self._fingerprint ^= known.mark
         return True
 
     def is_fenced(self, origin: PeerName) -> bool:
@@ -119,11 +121,12 @@ class RecordStore:
             return Merged.NOTHING
         pace = Pace(heard_at) if known is None else known.pace
         pace.take(heard_at)
-        self._known[record.origin] = Known(record, body, heard_at, pace)
-        self._fingerprint ^= _mark(record)
+        mark = _mark(record)
+        self._known[record.origin] = Known(record, body, heard_at, mark, pace)
+        self._fingerprint ^= mark
         if known is None:
             return Merged.CHANGED
-        self._fingerprint ^= _mark(known.record)
+        self._fingerprint ^= known.mark
         is_renewed = record.epoch == known.record.epoch and body.summary == known.body.summary
         return Merged.RENEWED if is_renewed else Merged.CHANGED
 

@@ -63,7 +63,7 @@ class Talk:
         if link is None:
             self._mirror_received(ident, encoded, now)
             return
-        self._suspicion.heard(link, now, epoch=self._author.epoch)
+        self._neighbourhood.heard(link, now)
         try:
             frame = wire.decode(encoded)
             if isinstance(frame, wire.Hello):

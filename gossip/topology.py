@@ -1,14 +1,16 @@
-"""Who is linked with whom, and who can be reached.
+"""Who is linked with whom, and the shortest ways from one peer to all others.
 
 An edge counts only if both its ends name it: what a dead peer once said of its links leads nowhere, because the living
-have struck it off their side. Keeping the edges costs O(links) per record; the ways are found by breadth-first search,
-on demand.
+have struck it off their side. The ways form a tree, found by breadth-first search. Most changes of a mesh leave it
+valid or mend it in place: a gained edge is relaxed, and a lost one matters only if it is in the tree and its lower end
+has no other neighbour as near as the one that it lost. Only then the tree is searched anew, O(mesh).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gossip.name import PeerName
 
@@ -23,6 +25,13 @@ class Route:
     """The first neighbour on it; None for the start itself."""
 
 
+class Edges(NamedTuple):
+    """Edges of one peer that came and went."""
+
+    gained: list[PeerName]
+    lost: list[PeerName]
+
+
 class Topology:
     """The graph of links that both ends name."""
 
@@ -31,60 +40,122 @@ class Topology:
         self._named: dict[PeerName, dict[PeerName, None]] = {}
         self._mutual: dict[PeerName, dict[PeerName, None]] = {}
 
-    def name_links(self, peer: PeerName, neighbours: tuple[PeerName, ...]) -> bool:
-        """Note that `peer` names `neighbours`, and them only. Return whether an edge came or went."""
+    def name_links(self, peer: PeerName, neighbours: tuple[PeerName, ...]) -> Edges:
+        """Note that `peer` names `neighbours`, and them only. Return which edges came and went."""
         before = self._named.get(peer, {})
         named = {neighbour: None for neighbour in neighbours if neighbour != peer}
         self._named[peer] = named
-        has_changed = False
+        edges = Edges([], [])
         for neighbour in before:
             if neighbour not in named and neighbour in self._mutual.get(peer, {}):
                 del self._mutual[peer][neighbour], self._mutual[neighbour][peer]
-                has_changed = True
+                edges.lost.append(neighbour)
         for neighbour in named:
             if neighbour not in before and peer in self._named.get(neighbour, {}):
                 self._mutual.setdefault(peer, {})[neighbour] = None
                 self._mutual.setdefault(neighbour, {})[peer] = None
-                has_changed = True
-        return has_changed
+                edges.gained.append(neighbour)
+        return edges
 
-    def routes(self, start: PeerName, avoided: tuple[PeerName, ...] = ()) -> dict[PeerName, Route]:
-        """Return the shortest route to each peer that can be reached from `start`, itself included.
-
-        The links from `start` to `avoided` are used only for what cannot be reached in another way.
-        """
-        routes = {start: Route(0, None)}
-        neighbours = self._mutual.get(start, {})
-        for first in ([peer for peer in neighbours if peer not in avoided], [*avoided]):
-            queue: deque[PeerName] = deque()
-            for neighbour in first:
-                if neighbour in neighbours and neighbour not in routes:
-                    routes[neighbour] = Route(1, neighbour)
-                    queue.append(neighbour)
-            self._search(queue, routes)
-        return routes
+    def neighbours(self, peer: PeerName) -> dict[PeerName, None]:
+        """Return the peers to whom `peer` has an edge; not to be changed."""
+        return self._mutual.get(peer, {})
 
     def stays_joined(self, one: PeerName, other: PeerName) -> bool:
-        """Tell whether `one` and `other` would still reach each other without the link between them."""
-        seen = {one: None, other: None}
-        queue = deque(peer for peer in self._mutual.get(one, {}) if peer != other)
-        seen.update(dict.fromkeys(queue))
-        ends = self._mutual.get(other, {})
+        """Tell whether `one` and `other` would still reach each other without the edge between them."""
+        queue = deque(peer for peer in self.neighbours(one) if peer != other)
+        seen = {one, other, *queue}
+        ends = self.neighbours(other)
         while queue:
             peer = queue.popleft()
             if peer in ends:
                 return True
-            for neighbour in self._mutual.get(peer, {}):
+            for neighbour in self.neighbours(peer):
                 if neighbour not in seen:
-                    seen[neighbour] = None
+                    seen.add(neighbour)
                     queue.append(neighbour)
         return False
 
-    def _search(self, queue: deque[PeerName], routes: dict[PeerName, Route]) -> None:
+
+class Ways:
+    """The tree of shortest ways from one peer."""
+
+    def __init__(self, topology: Topology, start: PeerName) -> None:
+        self._topology = topology
+        self._start = start
+        self._hops: dict[PeerName, int] = {start: 0}
+        self._before: dict[PeerName, PeerName] = {}
+        """Each peer's predecessor on the way to it."""
+
+    def __len__(self) -> int:
+        return len(self._hops)
+
+    def __contains__(self, peer: object) -> bool:
+        return peer in self._hops
+
+    def reached(self) -> tuple[PeerName, ...]:
+        """Return all peers to whom there is a way, the start itself first."""
+        return tuple(self._hops)
+
+    def route(self, peer: PeerName) -> Route | None:
+        """Return the way to `peer`; None if there is none."""
+        hops = self._hops.get(peer)
+        if not hops:
+            return None if hops is None else Route(0, None)
+        first = peer
+        while (before := self._before[first]) != self._start:
+            first = before
+        return Route(hops, first)
+
+    def search(self, avoided: tuple[PeerName, ...] = ()) -> list[PeerName]:
+        """Search all ways anew; return to whom there was a way and is none now.
+
+        The links from the start to `avoided` are used only for what cannot be reached in another way.
+        """
+        was_reached = self._hops
+        self._hops, self._before = {self._start: 0}, {}
+        neighbours = self._topology.neighbours(self._start)
+        for first in ([peer for peer in neighbours if peer not in avoided], avoided):
+            queue: deque[PeerName] = deque()
+            for neighbour in first:
+                if neighbour in neighbours and neighbour not in self._hops:
+                    self._hops[neighbour], self._before[neighbour] = 1, self._start
+                    queue.append(neighbour)
+            self._extend(queue)
+        return [peer for peer in was_reached if peer not in self._hops]
+
+    def gained(self, one: PeerName, other: PeerName) -> list[PeerName]:
+        """Take in a new edge; return whom it makes reachable."""
+        far = len(self._hops) + 1
+        nearer, farther = sorted((one, other), key=lambda peer: self._hops.get(peer, far))
+        if self._hops.get(nearer, far) + 1 >= self._hops.get(farther, far):
+            return []
+        known = len(self._hops)
+        self._hops[farther], self._before[farther] = self._hops[nearer] + 1, nearer
+        self._extend(deque([farther]))
+        # New entries stand at the end; `farther` is one of them unless there was a longer way before.
+        return list(self._hops)[known:]
+
+    def lost(self, one: PeerName, other: PeerName) -> bool:
+        """Strike an edge off; return whether the ways must be searched anew."""
+        for upper, lower in ((one, other), (other, one)):
+            if self._before.get(lower) != upper:
+                continue
+            near = self._hops[lower] - 1
+            for neighbour in self._topology.neighbours(lower):
+                if self._hops.get(neighbour) == near:
+                    self._before[lower] = neighbour
+                    return False
+            return True
+        return False
+
+    def _extend(self, queue: deque[PeerName]) -> None:
+        hops, before = self._hops, self._before
         while queue:
             peer = queue.popleft()
-            here = routes[peer]
-            for neighbour in self._mutual.get(peer, {}):
-                if neighbour not in routes:
-                    routes[neighbour] = Route(here.hops + 1, here.next_hop)
+            beyond = hops[peer] + 1
+            for neighbour in self._topology.neighbours(peer):
+                known = hops.get(neighbour)
+                if known is None or known > beyond:
+                    hops[neighbour], before[neighbour] = beyond, peer
                     queue.append(neighbour)

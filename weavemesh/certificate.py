@@ -134,6 +134,12 @@ class LeafIssuer:
         self._issued_at = 0.0
         self._contexts: TlsContexts | None = None
 
+    def replace(self, authority: MembershipAuthority, *also_trusted: MembershipAuthority) -> None:
+        """Issue under another CA, or trust others, for links opened from now on."""
+        self._authority = authority
+        self._trusted = (authority, *also_trusted)
+        self._contexts = None
+
     def contexts(self) -> TlsContexts:
         """The contexts for links opened now; a clock that was set back renews them too."""
         now = self._clock()

@@ -21,7 +21,6 @@ from weavemesh import __version__, logs
 from weavemesh.api.message import SOCKET_NAME
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.api.server import ApiServer
-from weavemesh.certificate import LeafIssuer, MembershipAuthority
 from weavemesh.cni import tombstone
 from weavemesh.cni.plugin import Plugin
 from weavemesh.cni.server import CniServer
@@ -45,13 +44,14 @@ from weavemesh.pool import AddressPool, AllocationRefused, PodAddresses
 from weavemesh.probing import TunnelProbes
 from weavemesh.reconciler import Reconciler
 from weavemesh.saver import Saver
-from weavemesh.secret import DEFAULT_FILE, ClusterSecret
+from weavemesh.secret import DEFAULT_FILE
 from weavemesh.status import HOST_IDENT
 from weavemesh.store import StateFolder
 from weavemesh.summary import Summary
 from weavemesh.transport.datagram import refuse_taken_port
 from weavemesh.transport.link import Listener
 from weavemesh.transport.stream import StreamTransport
+from weavemesh.trust import Secrets
 from weavemesh.verdict import REMOVED, REMOVED_REMEDY
 
 CNI_SOCKET_NAME = "cni.sock"
@@ -86,7 +86,7 @@ class Agent:
         *,
         config: AgentConfig,
         folder: StateFolder,
-        secret: ClusterSecret,
+        secrets: Secrets,
         identity: Identity,
         kernel: Kernel,
         mtu: int,
@@ -96,7 +96,7 @@ class Agent:
     ) -> None:
         loop = asyncio.get_running_loop()
         self._config = config
-        self._secret = secret
+        self._secrets = secrets
         self._identity = identity
         self._kernel = kernel
         self._mtu = mtu
@@ -111,7 +111,7 @@ class Agent:
         self.readiness = ReadinessLog()
 
         saved_mesh, saved_ring = folder.read(MESH_FILE), folder.read(RING_FILE)
-        self._mesh = open_mesh(config, identity, folder.next_epoch(), saved_mesh, loop.time())
+        self._mesh = open_mesh(config, identity, folder.next_epoch(time.time()), saved_mesh, loop.time())
         allocator = open_allocator(config, identity, electorate, saved_ring, loop.time())
         self._saver = Saver(self._mesh.snapshot, lambda snapshot: folder.write(MESH_FILE, snapshot))
         self._pool = AddressPool(
@@ -122,12 +122,9 @@ class Agent:
             ownership_changed=self._news_of_peers,
         )
         self._mesh.register(RING_CHANNEL, self._pool)
-        transport = StreamTransport(
-            LeafIssuer(identity=identity, authority=MembershipAuthority.from_seed(secret.authority_seed()))
-        )
-        self._transport = transport
+        self._transport = StreamTransport(secrets.issuer(identity))
         self._gossip: Driver[gossip.Input, gossip.Output] = Driver(self._mesh, self._perform)
-        self._links = ControlLinks(transport, self._hear_link)
+        self._links = ControlLinks(self._transport, self._hear_link)
         self._membership = Membership(
             self._mesh, self._pool, targets=config.targets, feed=self._gossip.feed, removed=self._leave_overlay
         )
@@ -138,7 +135,7 @@ class Agent:
     @classmethod
     async def assemble(cls, config: AgentConfig, stack: AsyncExitStack, on_ready: Callable[[str], None]) -> "Agent":
         """Open all that an agent needs, the cheapest refusals first; `stack` closes it. UserError: nothing was made."""
-        secret = ClusterSecret.load(config.secret_file or DEFAULT_FILE, force=config.force_weak_secret)
+        secrets = Secrets.load(config.secret_file or DEFAULT_FILE, force=config.force_weak_secret)
         kernel = await Kernel.open(interface=config.interface, datapath=config.datapath)
         stack.push_async_callback(kernel.close)
         refuse_overlap(await kernel.routes_overlapping(config.ipalloc_range), config.ipalloc_range)
@@ -149,7 +146,7 @@ class Agent:
         agent = cls(
             config=config,
             folder=folder,
-            secret=secret,
+            secrets=secrets,
             identity=Identity.load_or_create(folder.path, nickname=config.nickname),
             kernel=kernel,
             mtu=config.mtu or tunnel_mtu(await kernel.underlay_mtu()),
@@ -185,7 +182,8 @@ class Agent:
         operation = Operation(
             config=self._config,
             identity=self._identity,
-            fingerprint=self._secret.fingerprint(),
+            secrets=self._secrets,
+            republish=self._publish,
             started_at=self._started_at,
             mtu=self._mtu,
             mesh=self._mesh,
@@ -222,7 +220,6 @@ class Agent:
         """From nothing to ready: a place in the mesh, an address of our own, the tunnels; then keep probing."""
         self._publish()
         self._gossip.feed(gossip.ConnectTargets(tuple(Target(text) for text in self._config.targets), replace=True))
-        self._news_of_peers()
         self._overlay_address = await self._own_address()
         if self._overlay_address is None:
             return
@@ -262,7 +259,7 @@ class Agent:
                 return await self._pool.allocate(HOST_IDENT, deadline_s=HOST_ADDRESS_TRY_S)
             except AllocationRefused as refused:
                 if not self._pool.allocator.ready:
-                    refuse_wrong_secret(self._mesh.targets(), self._links.failures, self._secret.fingerprint())
+                    refuse_wrong_secret(self._mesh.targets(), self._links.failures, self._secrets.shown.fingerprint())
                 reasons = [f"{target}: {failure.reason}" for target, failure in self._links.failures.items()]
                 excuse = with_nicknames(str(refused), self._membership.nicknames())
                 self.readiness.step("; ".join((f"waiting for an address: {excuse}", *reasons)))
@@ -315,8 +312,10 @@ class Agent:
             datapath=self._kernel.datapath,
             mtu=self._mtu,
             started_at=self._started_at,
+            secrets=self._secrets.fingerprints(),
         )
         self._gossip.feed(gossip.PublishSummary(summary.encode()))
+        self._news_of_peers()
 
     def _perform(self, output: gossip.Output) -> None:
         match output:
@@ -385,7 +384,7 @@ class Agent:
             universe=self._config.ipalloc_range,
             ula_prefix=self.ula,
             ranges={PeerName(owner): allocator.owned(owner) for owner in allocator.owners()},
-            peers=planned_peers(views, own_key=self._identity.wireguard_public_key, secret=self._secret),
+            peers=planned_peers(views, own_key=self._identity.wireguard_public_key, secrets=self._secrets),
         )
         self._findings = check(known)
         return plan(known)

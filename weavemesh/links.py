@@ -6,10 +6,23 @@ Holds no protocol: whom to dial and when to close is `gossip.Mesh`'s business, e
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from logging import INFO
 
-from gossip import CloseLink, Dial, DialFailed, FrameReceived, LinkClosed, LinkId, LinkOpened, SendFrame, Target
+from gossip import (
+    CloseLink,
+    Dial,
+    DialFailed,
+    FrameReceived,
+    LinkBlocked,
+    LinkClosed,
+    LinkFree,
+    LinkId,
+    LinkOpened,
+    SendFrame,
+    Target,
+)
 from weavemesh.logs import Event, log
 from weavemesh.transport.address import split_address
 from weavemesh.transport.failure import LinkFailed
@@ -18,7 +31,7 @@ from weavemesh.transport.link import Connection, Listener, Transport
 DIAL_TIMEOUT_S = 5.0
 """For TCP and TLS together; a path of 1 s round trip still gets through."""
 
-LinkInput = LinkOpened | LinkClosed | DialFailed | FrameReceived
+LinkInput = LinkOpened | LinkClosed | LinkBlocked | LinkFree | DialFailed | FrameReceived
 LinkOutput = Dial | SendFrame | CloseLink
 
 
@@ -31,6 +44,8 @@ class ControlLinks:
         self._numbers = count(1)
         self._open: dict[LinkId, Connection] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._put_off: list[Target] = []
+        """Dials asked for before `run` has begun."""
         self.failures: dict[Target, LinkFailed] = {}
         """Why the last dial of a target failed; a target that was reached since is not in it."""
 
@@ -39,6 +54,9 @@ class ControlLinks:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                for target in self._put_off:
+                    group.create_task(self._dial(target))
+                self._put_off.clear()
                 while True:
                     connection = await listener.accept()
                     group.create_task(self._serve(connection, outbound=False, target=None))
@@ -48,18 +66,28 @@ class ControlLinks:
             for connection in self._open.values():
                 connection.close("the agent stops")
 
+    def connections(self) -> tuple[Connection, ...]:
+        """The links that stand."""
+        return tuple(self._open.values())
+
     def perform(self, output: LinkOutput) -> None:
-        """Do it, without waiting. Not before `run`: nothing can be dialled by an agent that is not running."""
+        """Do it, without waiting. What is to be dialled before `run` begins is dialled then; after its end, nothing."""
         match output:
             case Dial(target=target):
-                assert self._group is not None, "links are dialled while run() runs"
-                self._group.create_task(self._dial(target))
+                if self._group is not None:
+                    self._group.create_task(self._dial(target))
+                else:
+                    self._put_off.append(target)
             case SendFrame(link=link, frame=frame):
                 if connection := self._open.get(link):
                     connection.send(frame)
             case CloseLink(link=link, reason=reason):
                 if connection := self._open.get(link):
                     connection.close(reason)
+
+    def _congestion_changed(self, link: LinkId, is_congested: bool) -> None:  # noqa: FBT001 - as it is called
+        if link in self._open:
+            self._feed(LinkBlocked(link) if is_congested else LinkFree(link))
 
     async def _dial(self, target: Target) -> None:
         try:
@@ -83,6 +111,7 @@ class ControlLinks:
         log(INFO, Event.LINK_OPENED, link=link, peer=peer, address=address, outbound=outbound)
         try:
             self._feed(LinkOpened(link, peer, address, outbound, target))
+            connection.watch_congestion(partial(self._congestion_changed, link))
             async for frame in connection:
                 self._feed(FrameReceived(link, frame))
             reason = str(connection.ending)

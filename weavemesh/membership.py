@@ -49,9 +49,7 @@ class Membership:
     def news(self) -> None:
         """Something about peers, targets or the ring has changed. Not to be called from an output of the mesh."""
         self._fence()
-        views = self._mesh.peers()
-        reachable = tuple(Owner(view.name) for view in views if view.reachable and view.hops != 0)
-        self._pool.feed(ipam_crdt.PeersReachable(reachable))
+        self._pool.feed(ipam_crdt.PeersReachable(tuple(Owner(name) for name in self._mesh.reachable())))
         self._name_initial_peers()
         if self.is_removed and not self._has_told_removal:
             self._has_told_removal = True

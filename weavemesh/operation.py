@@ -28,7 +28,9 @@ from weavemesh.overlay.tunnel import Tunnel
 from weavemesh.pool import AddressPool
 from weavemesh.probing import TunnelProbes
 from weavemesh.ring_operation import RingOperation
+from weavemesh.secret import DEFAULT_FILE
 from weavemesh.status import HOST_IDENT, AgentStatus, RouterStatus, StatusReport
+from weavemesh.trust import Secrets
 from weavemesh.verdict import judge
 
 PROTOCOL = "weavemesh/1"
@@ -41,8 +43,9 @@ class Operation:
 
     config: AgentConfig
     identity: Identity
-    fingerprint: str
-    """Of the cluster secret; safe to show."""
+    secrets: Secrets
+    republish: Callable[[], None]
+    """Tell the mesh what we are and set the tunnels up anew, after a change of the secrets."""
     started_at: float
     """Unix time."""
     mtu: int
@@ -85,12 +88,14 @@ class Operation:
             generated_at=known.unix_now,
             agent=self._agent(known.unix_now),
             datapath=self.kernel.datapath,
-            secret_fingerprint=self.fingerprint,
+            secret_fingerprint=self.secrets.shown.fingerprint(),
             router=RouterStatus(
                 protocol=PROTOCOL,
                 peer_discovery=self.config.discovery,
                 targets=reporting.target_statuses(known),
                 connections=reporting.connection_statuses(known),
+                indirect=reporting.indirect_paths(known),
+                counters=asdict(self.mesh.counters()),
             ),
             peers=reporting.peer_statuses(known),
             ipam=reporting.ipam_status(
@@ -101,7 +106,10 @@ class Operation:
             pods=reporting.pod_statuses(
                 pods, labels, ula=known.ula, interface=lambda ident: host_ifname(ident) if ident in labels else "none"
             ),
-            findings=reporting.problems_of(findings),
+            findings=(
+                *reporting.clone_problems(known, self.mesh.clone()),
+                *reporting.problems_of(findings),
+            ),
         )
 
     async def report(self) -> dict[str, object]:
@@ -131,6 +139,15 @@ class Operation:
         """Dial these no longer. Durable before it returns."""
         _, forgotten = await self._change_targets(gossip.ForgetTargets(self._parse(request.targets)))
         return Changed(sentences=tuple(f"{target} is forgotten" for target in forgotten))
+
+    async def reload_secrets(self) -> Changed:
+        """Go by what is in the secret's file and those beside it now."""
+        path, force = self.config.secret_file or DEFAULT_FILE, self.config.force_weak_secret
+        await asyncio.to_thread(self.secrets.reload, path, force=force)
+        self.republish()
+        shown, *accepted = self.secrets.fingerprints()
+        also = f" and accepts {', '.join(accepted)}, too" if accepted else ""
+        return Changed(sentences=(f"the agent shows the secret {shown}{also}",))
 
     async def stop(self, request: StopRequest) -> None:  # noqa: ARG002 - the reason is for the log of the API
         self.stop_agent()

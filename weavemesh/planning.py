@@ -11,8 +11,8 @@ from gossip import PeerName, PeerView, Target
 from weavemesh.overlay.plan import PlannedPeer
 from weavemesh.overlay.probe import ProbeName
 from weavemesh.overlay.state import Endpoint, PublicKey
-from weavemesh.secret import ClusterSecret
 from weavemesh.summary import Summary, SummaryInvalid
+from weavemesh.trust import Secrets
 
 DIAL_ADDRESSES_MAX = 4
 """Addresses of one peer that are dialled in turn: the likeliest come first; a host of many has bridges among them."""
@@ -23,10 +23,10 @@ _PEER_NAME = re.compile(r"\b[a-z2-7]{16}\b(?!\()")
 
 def summary_of(view: PeerView) -> Summary | None:
     """What a peer says of itself; None if it has said nothing or nothing that we understand."""
-    return None if view.summary is None else _decode(view.summary)
+    return None if view.summary is None else summary_in(view.summary)
 
 
-def planned_peers(views: Iterable[PeerView], *, own_key: PublicKey, secret: ClusterSecret) -> tuple[PlannedPeer, ...]:
+def planned_peers(views: Iterable[PeerView], *, own_key: PublicKey, secrets: Secrets) -> tuple[PlannedPeer, ...]:
     """All other peers that have a WireGuard key, with where each may be reached, the most likely first.
 
     What a user advertises comes first: he knows. Then where the peer's link really comes from, or leads to. Then what
@@ -36,7 +36,7 @@ def planned_peers(views: Iterable[PeerView], *, own_key: PublicKey, secret: Clus
         PlannedPeer(
             view.name,
             summary.public_key(),
-            secret.preshared_key(own_key, summary.public_key()),
+            secrets.for_pair(summary.secrets).preshared_key(own_key, summary.public_key()),
             _endpoints(view, summary),
         )
         for view in views
@@ -64,7 +64,7 @@ def probe_addresses(
 
 def dial_addresses(_: PeerName, encoded: bytes) -> tuple[Target, ...]:
     """Where to dial a peer of this summary (`gossip.MeshOptions.dial_addresses`); empty if it does not tell."""
-    summary = _decode(encoded)
+    summary = summary_in(encoded)
     if summary is None:
         return ()
     endpoints = (*summary.advertised_endpoints(), *summary.own_endpoints())
@@ -96,7 +96,8 @@ def link_host(view: PeerView) -> IPv4Address | IPv6Address:
     return ip_address(view.linked.address.rpartition(":")[0].strip("[]"))
 
 
-def _decode(encoded: bytes) -> Summary | None:
+def summary_in(encoded: bytes) -> Summary | None:
+    """What these bytes say; None if it is nothing that we understand."""
     try:
         return Summary.decode(encoded)
     except SummaryInvalid:

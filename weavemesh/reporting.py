@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network
 
-from gossip import LinkView, PeerView, TargetPhase, TargetView
+from gossip import CloneView, LinkView, PeerView, TargetPhase, TargetView
 from ipam_crdt import IpamStatus as RingStatus
 from ipam_crdt import Owner
 from weavemesh import status
+from weavemesh.measure import duration, printable
 from weavemesh.overlay.plan import twin_address, twin_network
 from weavemesh.overlay.probe import TunnelHealth
 from weavemesh.overlay.state import ObservedPeer, PublicKey
-from weavemesh.planning import link_host, summary_of, with_nicknames
+from weavemesh.planning import link_host, summary_in, summary_of, with_nicknames
 from weavemesh.status import Problem
 from weavemesh.summary import Summary
 
@@ -87,6 +88,8 @@ def _peer_status(known: Known, view: PeerView, owned: tuple[str, ...]) -> status
         owned=owned,
         addresses=_overlay_addresses(summary, known.ula),
         problem=None,
+        secrets=summary.secrets if summary else (),
+        dial_failure=view.dial_failure,
     )
 
 
@@ -148,6 +151,33 @@ def connection_statuses(known: Known) -> tuple[status.ConnectionStatus, ...]:
         if target.phase in (TargetPhase.WAITING, TargetPhase.DIALLING)
     )
     return links + attempts
+
+
+def indirect_paths(known: Known) -> tuple[status.PathStatus, ...]:
+    """All ways in the mesh of which their start has said that they are not direct."""
+    return tuple(
+        status.PathStatus(origin=view.name, peer=report.peer, relay=report.relay, reason=printable(report.reason))
+        for view in known.peers
+        for report in view.reports
+    )
+
+
+def clone_problems(known: Known, clone: CloneView | None) -> tuple[Problem, ...]:
+    """Another machine with our identity, named as far as it is known."""
+    if clone is None:
+        return ()
+    said = None if clone.summary is None else summary_in(clone.summary)
+    names = [said.nickname] if said else []
+    places = [*(said.endpoints[:1] if said else ()), *([clone.address] if clone.address else [])]
+    where = f" ({', '.join(dict.fromkeys((*names, *places)))})" if names or places else ""
+    return (
+        Problem(
+            sentence=f"another machine{where} uses this peer's identity, last seen "
+            f"{duration(max(0.0, known.now - clone.last_at))} ago",
+            remedy="it is a copy of this host's state folder or disk: on one of the two, run `weavemesh reset` and "
+            "`weavemesh up` again",
+        ),
+    )
 
 
 def target_statuses(known: Known) -> tuple[status.TargetStatus, ...]:

@@ -5,6 +5,7 @@ daemon fills them in. Names of fields are part of the interface: add, never rena
 the report was made, all sizes octets, all addresses text.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -18,8 +19,8 @@ TunnelState = Literal["live", "connecting", "silent", "none"]
 ConnectionState = Literal["established", "pending", "retrying", "failed", "connecting"]
 """Weave Net's words, in the order in which they are counted."""
 
-TargetState = Literal["connected", "reached", "connecting", "retrying", "ourselves"]
-"""reached: found, and reached over other links now, because there are links enough."""
+TargetState = Literal["connected", "connecting", "retrying", "reached", "ourselves"]
+"""reached: found, and left without a link of our own because there are links enough."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +96,16 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
+class PathStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A way between two peers of the mesh that is not direct, as the one at its start told all others."""
+
+    origin: str
+    peer: str
+    relay: str | None
+    """Over whom packets go; None if they do not get there."""
+    reason: str
+
+
 class RouterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The mesh as seen from here."""
 
@@ -102,6 +113,10 @@ class RouterStatus(msgspec.Struct, frozen=True, kw_only=True):
     peer_discovery: bool
     targets: tuple[TargetStatus, ...]
     connections: tuple[ConnectionStatus, ...]
+    indirect: tuple[PathStatus, ...] = ()
+    """All ways in the whole mesh that are not direct."""
+    counters: Mapping[str, int] = {}
+    """What went wrong in gossip since the start, by kind; harmless, but what grows deserves a look."""
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +155,10 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Its own addresses in the overlay."""
     problem: Problem | None
     """What the agent itself found wrong with the way there."""
+    secrets: tuple[str, ...] = ()
+    """Fingerprints of the cluster secrets that it accepts, the one that it shows first; empty if it does not tell."""
+    dial_failure: str | None = None
+    """Why our last attempt at a control link with it failed."""
 
 
 class IpamEntry(msgspec.Struct, frozen=True, kw_only=True):

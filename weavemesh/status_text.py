@@ -49,6 +49,8 @@ def _overview(report: StatusReport) -> Iterator[Line]:
     yield "PeerDiscovery", "enabled" if report.router.peer_discovery else "disabled"
     yield "Targets", str(len(report.router.targets))
     yield "Connections", _connection_count(report.router)
+    if counted := _counted(report.router):
+        yield "Refused", counted
     yield "Peers", _peer_count(report.peers)
     yield None
     yield from _ipam_overview(report.ipam)
@@ -58,6 +60,7 @@ def _overview(report: StatusReport) -> Iterator[Line]:
     yield "Interface", agent.interface if agent.mtu is None else f"{agent.interface} (mtu {agent.mtu})"
     yield "Port", f"{agent.port} (UDP; TCP for control links, {encryption.control})"
     yield "Secret", f"fingerprint {encryption.secret_fingerprint}"
+    yield from _rotation(report)
     received, sent = sum(peer.rx_bytes for peer in report.peers), sum(peer.tx_bytes for peer in report.peers)
     yield "Transfer", f"{size(received)} received, {size(sent)} sent"
     yield None
@@ -68,6 +71,18 @@ def _overview(report: StatusReport) -> Iterator[Line]:
     yield "PID", str(agent.pid)
     yield "Uptime", duration(agent.uptime_s)
     yield "Memory", size(agent.memory_bytes)
+
+
+def _rotation(report: StatusReport) -> Iterator[Line]:
+    """How far an exchange of the secret has come; nothing while there is none."""
+    told = [peer for peer in report.peers if peer.secrets]
+    for secret in sorted({secret for peer in told for secret in peer.secrets}):
+        if len({secret for peer in told for secret in peer.secrets}) == 1:
+            return
+        shown = sum(peer.secrets[0] == secret for peer in told)
+        missing = [title(nickname=peer.nickname, name=peer.name) for peer in told if secret not in peer.secrets]
+        also = f"; not accepted by {', '.join(missing)}" if missing else "; accepted by all"
+        yield "Rotation", f"{secret} is shown by {shown} of {len(told)} peers{also}"
 
 
 def _ipam_overview(ipam: IpamStatus) -> Iterator[Line]:
@@ -89,6 +104,15 @@ def _connection_count(router: RouterStatus) -> str:
     states = [connection.state for connection in router.connections]
     counted = [f"{states.count(state)} {state}" for state in _STATES if state in states]
     return f"{len(states)} ({', '.join(counted)})" if counted else "0"
+
+
+_SUSPICIOUS = ("violations", "forged", "malformed", "refused", "hurried", "collided", "overtaken", "fenced", "replayed")
+"""Counters that stay at zero while all peers are honest and have one clock and one identity each."""
+
+
+def _counted(router: RouterStatus) -> str:
+    """What deserves a look; all counters are in `--json`."""
+    return ", ".join(f"{count} {name}" for name in _SUSPICIOUS if (count := router.counters.get(name, 0)))
 
 
 def _peer_count(peers: Sequence[PeerStatus]) -> str:
@@ -115,7 +139,19 @@ def peers(report: StatusReport) -> str:
     header = ("PEER", "TUNNEL", "ENDPOINT", "SEEN", "HANDSHAKE", "RTT", "RECEIVED", "SENT", "OWNS", "ADDRESS")
     rows = [_peer_row(peer) for peer in report.peers]
     about_peers = [problem for problem in report.problems if _concerns(problem, report.peers)]
-    return _table(header, rows) + _problems(about_peers)
+    return _table(header, rows) + _problems(about_peers) + _indirect(report)
+
+
+def _indirect(report: StatusReport) -> str:
+    """A line for each way in the mesh that is not direct, whoever told of it."""
+    names = {peer.name: title(nickname=peer.nickname, name=peer.name) for peer in report.peers}
+    lines = "".join(
+        f"{names.get(path.origin, path.origin)} -> {names.get(path.peer, path.peer)}: "
+        + ("no way" if path.relay is None else f"over {names.get(path.relay, path.relay)}")
+        + f" ({printable(path.reason)})\n"
+        for path in report.router.indirect
+    )
+    return f"\nNot direct:\n{lines}" if lines else ""
 
 
 def _peer_row(peer: PeerStatus) -> list[str]:

@@ -125,12 +125,16 @@ class StateFolder:
         with suppress(FileNotFoundError):
             (self.path / name).unlink()
 
-    def next_epoch(self) -> int:
-        """One more than at the last start of this identity (at first 1); kept before it is returned."""
+    def next_epoch(self, unix_now: float) -> int:
+        """The number of this life: above that of all lives before; kept before it is returned.
+
+        It is the time, so that a folder restored from a backup outranks what its identity said after the backup was
+        made; where a clock was set back, one more than at the last start.
+        """
         last = self.read(EPOCH_FILE)
         if last is not None and not last.isdigit():
             raise UserError(f"{self.path / EPOCH_FILE} holds no number", remedy="remove that file")
-        epoch = int(last or b"0") + 1
+        epoch = max(int(last or b"0") + 1, int(unix_now))
         self.write(EPOCH_FILE, b"%d" % epoch)
         return epoch
 

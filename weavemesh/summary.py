@@ -15,6 +15,9 @@ from weavemesh.overlay.state import KEY_BYTES, Endpoint, PublicKey
 ENDPOINTS_MAX: Final = 32
 """Hosts with more addresses than this exist (virtual ones); a path needs only the first few."""
 
+SECRETS_MAX: Final = 8
+"""One, and two more while it is being exchanged."""
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Word = Annotated[str, msgspec.Meta(max_length=64)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -46,6 +49,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of an inner packet that its device takes."""
     started_at: Annotated[float, msgspec.Meta(ge=0)]
     """When its agent started, Unix time in seconds, by its own clock."""
+    secrets: Annotated[tuple[Word, ...], msgspec.Meta(max_length=SECRETS_MAX)] = ()
+    """Fingerprints of the cluster secrets that it accepts, the one that it shows first; empty before release 0.2."""
 
     @classmethod
     def decode(cls, content: bytes) -> Self:
@@ -60,6 +65,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             # These are printed on terminals: an escape sequence must not get there.
             if not getattr(summary, field).isprintable():
                 raise SummaryInvalid(f"{field} contains control characters")
+        if not all(word.isascii() and word.isalnum() for word in summary.secrets):
+            raise SummaryInvalid("secrets are no fingerprints")
         try:
             summary.advertised_endpoints()
             summary.own_endpoints()

@@ -126,7 +126,8 @@ def _peer_problems(peers: Sequence[PeerStatus], *, port: int, has_tunnels: bool)
             continue
         elif not peer.reachable:
             yield Problem(
-                sentence=f"{who} is unreachable, {_last_seen(peer)}",
+                sentence=f"{who} is unreachable, {_last_seen(peer)}"
+                + (f": {peer.dial_failure}" if peer.dial_failure else ""),
                 remedy=f"see that weavemesh runs there and that TCP port {port} is open between the hosts",
             )
         elif peer.tunnel != "live" and has_tunnels:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,9 @@ from gossip import (
     FrameReceived,
     GossipNews,
     Input,
+    LinkBlocked,
     LinkClosed,
+    LinkFree,
     LinkId,
     LinkOpened,
     Mesh,
@@ -49,6 +52,10 @@ TICKS_AT_ONE_TIME_MAX = 100
 TRACE_KEPT = 60
 CHECKED_AT_EACH_STEP_MAX = 12
 """Up to so many hosts all laws are checked after each step; beyond, as checking is O(hosts), now and then."""
+
+
+CHECKED_RECORDS_EVERY = 50
+"""Where there are more hosts than that, so many steps pass between two looks at a record."""
 
 
 class LawBroken(AssertionError):
@@ -114,6 +121,8 @@ class Host:
     """Newest (epoch, version) seen of each origin in this life."""
     unicasts: list[tuple[PeerName, bytes]] = field(default_factory=list)
     fenced_by: dict[PeerName, None] = field(default_factory=dict)
+    frozen_until: float = 0.0
+    """Its process gets no processor until then: what comes is kept, time goes on without it."""
     links_opened: int = 0
     frames_sent: int = 0
     bytes_sent: int = 0
@@ -142,6 +151,8 @@ class World:
         self.hosts = [
             Host(index, FakeSigner(f"host{index}"), Target(f"host{index}:6783")) for index in range(host_count)
         ]
+        self.observe: Callable[[Host, PeerName], None] | None = None
+        """Told of each PeerChanged, for measurements."""
         self._delay_s = delay_s
         self._check_every = 1 if host_count <= CHECKED_AT_EACH_STEP_MAX else host_count
         self._discovery = discovery
@@ -153,7 +164,7 @@ class World:
         self._link_count = 0
         self._cuts: dict[tuple[int, int], None] = {}
         self._trace = hashlib.sha256()
-        self._recent: list[str] = []
+        self._recent: deque[str] = deque(maxlen=TRACE_KEPT)
 
     # -- what a test does ----------------------------------------------------------------------------------------------
 
@@ -193,6 +204,15 @@ class World:
                 self._send(host, pipe, LinkClosed(pipe.ident, "connection reset"))
         host.pipes = {}
 
+    def freeze(self, host: Host, seconds: float) -> None:
+        """Give a host no processor for a while."""
+        host.frozen_until = max(host.frozen_until, self.now + seconds)
+
+    def clog(self, host: Host, *, is_clogged: bool) -> None:
+        """Tell a host of all its links that the other ends do not keep up, or that they do again."""
+        for link in host.pipes:
+            self.feed(host, LinkBlocked(link) if is_clogged else LinkFree(link))
+
     def cut(self, one: Host, other: Host) -> None:
         """Hold back everything between two hosts, both ways."""
         self._cuts[_pair(one, other)] = None
@@ -202,6 +222,12 @@ class World:
         self._cuts.pop(_pair(one, other), None)
         for pipe in (*one.pipes.values(), *other.pipes.values()):
             self._release(pipe)
+
+    def part(self, one_side: list[Host], other_side: list[Host]) -> None:
+        """Hold back everything between two groups of hosts."""
+        for one in one_side:
+            for other in other_side:
+                self.cut(one, other)
 
     def heal(self) -> None:
         """Let everything through again; what was held back arrives now."""
@@ -268,11 +294,11 @@ class World:
     def agrees(self) -> bool:
         """Tell whether all who run hold the same records and words, and each reaches exactly those who run."""
         meshes = self._meshes()
-        names = sorted(host.name for host, _ in meshes)
+        names = {host.name for host, _ in meshes}
         return (
             len({mesh.fingerprint() for _, mesh in meshes}) == 1
             and len({host.words.digest() for host, _ in meshes}) == 1
-            and all(sorted(view.name for view in mesh.peers() if view.reachable) == names for _, mesh in meshes)
+            and all({*mesh.reachable(), host.name} == names for host, mesh in meshes)
         )
 
     def topologies(self) -> list[tuple[tuple[PeerName, int, int, bytes | None, tuple[PeerName, ...]], ...]]:
@@ -326,11 +352,17 @@ class World:
                 case Delivered(_, source, payload, unicast):
                     self._delivered(host, source, payload, is_unicast=unicast)
                 case PeerChanged(peer):
-                    self._check_record(host, mesh, peer)
+                    self._peer_changed(host, mesh, peer)
                 case Persist():
                     host.disk = mesh.snapshot()
                 case FencedBy(peer):
                     self._fenced(host, peer)
+
+    def _peer_changed(self, host: Host, mesh: Mesh, peer: PeerName) -> None:
+        if self._check_every == 1 or self.steps % CHECKED_RECORDS_EVERY == 0:
+            self._check_record(host, mesh, peer)
+        if self.observe is not None:
+            self.observe(host, peer)
 
     def _delivered(self, host: Host, source: PeerName, payload: bytes, *, is_unicast: bool) -> None:
         if is_unicast:
@@ -401,7 +433,9 @@ class World:
         heapq.heappush(self._heap, (when, self._order, action))
 
     def _later(self, host: Host, life: int, event: Input) -> None:
-        if host.mesh is not None and host.life == life:
+        if host.frozen_until > self.now:
+            self._at(host.frozen_until, lambda: self._later(host, life, event))
+        elif host.mesh is not None and host.life == life:
             self._note(event.__class__.__name__, host)
             self.feed(host, event)
 
@@ -419,6 +453,9 @@ class World:
 
     def _tick(self, host: Host, life: int, when: float) -> None:
         if host.mesh is None or host.life != life or host.tick_at != when:
+            return
+        if host.frozen_until > self.now:
+            self._at(host.frozen_until, lambda: self._tick(host, life, when))
             return
         host.tick_at = None
         host.ticks_now = host.ticks_now + 1 if host.ticked_at == self.now else 0
@@ -449,8 +486,6 @@ class World:
         line = f"{self.now:.6f} {host.signer.nickname} {what}"
         self._trace.update(line.encode())
         self._recent.append(line)
-        if len(self._recent) > TRACE_KEPT:
-            del self._recent[0]
 
 
 def _address_in_summary(_: PeerName, summary: bytes) -> tuple[Target, ...]:

@@ -83,6 +83,10 @@ class ApiClient:
         """Take targets away."""
         return self._ask("POST", "/v1/forget", request, Changed)
 
+    def reload_secrets(self) -> Changed:
+        """Have the agent read the files of the secrets again."""
+        return self._ask("POST", "/v1/secrets", None, Changed)
+
     def stop(self, request: StopRequest) -> Changed:
         """End the agent."""
         return self._ask("POST", "/v1/stop", request, Changed)

@@ -84,6 +84,9 @@ class AgentApi(Protocol):
 
     async def forget(self, request: ForgetRequest) -> Changed: ...
 
+    async def reload_secrets(self) -> Changed:
+        """Go by what is in the files of the secrets now."""
+
     async def stop(self, request: StopRequest) -> None:
         """Begin to stop and return; called when the caller has its answer, so that nobody is cut off."""
 
@@ -231,6 +234,7 @@ def _handlers(agent: AgentApi, request: h11.Request, body: bytes, stops: list[St
         "/v1/ready": ("GET", ready),
         "/v1/connect": ("POST", connect),
         "/v1/forget": ("POST", forget),
+        "/v1/secrets": ("POST", agent.reload_secrets),
         "/v1/stop": ("POST", stop),
         "/v1/ring/remove": ("POST", of_ring(agent.ring.remove, RemoveRequest)),
         "/v1/ring/leave": ("POST", of_ring(agent.ring.leave, LeaveRequest)),

@@ -225,12 +225,14 @@ def _add_secret(commands: Commands) -> None:
         example="weavemesh secret --write && weavemesh secret fingerprint",
         more="All hosts of a mesh have the same secret, hence the same fingerprint.",
     )
-    secret.add_argument("action", nargs="?", choices=("new", "fingerprint"), default="new")
+    secret.add_argument("action", nargs="?", choices=("new", "fingerprint", "rotate"), default="new")
     secret.add_argument(
         "--write", nargs="?", const="", metavar="FILE", help="keep it in a file (/etc/weavemesh/secret), mode 0600"
     )
     secret.add_argument("--force", action="store_true", help="replace a file that is there")
-    secret.add_argument("--secret-file", metavar="FILE", help="fingerprint: of the secret in this file")
+    secret.add_argument("--secret-file", metavar="FILE", help="fingerprint, rotate: the secret in this file")
+    secret.add_argument("--finish", action="store_true", help="rotate: show the second secret from now on")
+    secret.add_argument("--forget", action="store_true", help="rotate: accept the old secret no longer")
     _json(secret)
 
 

@@ -11,6 +11,7 @@ LINGER_S): closing with unread bytes would make the kernel send a reset, which c
 """
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Protocol, Self, cast
 
@@ -29,12 +30,15 @@ from weavemesh.transport.frame import (
     encode_message,
 )
 from weavemesh.transport.link import Inbox
+from weavemesh.transport.meter import COST_PER_S, Meter
 from weavemesh.transport.tls import TlsChannel
 
 HANDSHAKE_S: Final = 5.0
 """Two round trips and a few ms of computing each: a busy host at the other end of the world does it in this time."""
 LINGER_S: Final = 2.0
 """How long what was sent before the end may take to go out."""
+CONGESTED_BYTES: Final = 256 * 1024
+"""With so much waiting in this process the link counts as congested, until a quarter of it is left."""
 OUTBOX_BYTES_MAX: Final = 8 * 1024 * 1024
 """Whoever has not taken this much is not reading: eight of the largest frames, far more than a healthy link holds."""
 
@@ -76,8 +80,12 @@ class StreamConnection(asyncio.Protocol):
         self._channel: TlsChannel | None = None
         self._peer: PeerName | None = None
         self._has_heard = False
+        self._frames_taken = 0
         self._decoder = FrameDecoder()
         self._inbox = Inbox(hold=self._hold, release=self._release)
+        self._meter = Meter(asyncio.get_running_loop().time())
+        self._held_by: set[str] = set()
+        self._congestion_changed: Callable[[bool], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._gone = asyncio.Event()
 
@@ -113,6 +121,9 @@ class StreamConnection(asyncio.Protocol):
     def close(self, reason: str) -> None:
         self._end(LinkFailed(reason, Failure.CLOSED))
 
+    def watch_congestion(self, changed: Callable[[bool], None]) -> None:
+        self._congestion_changed = changed
+
     async def wait_closed(self) -> None:
         await self._gone.wait()
 
@@ -137,6 +148,7 @@ class StreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=CONGESTED_BYTES)
         self.remote_address = _address_of(transport, "peername")
         self.local_address = _address_of(transport, "sockname")
         self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_S, self._handshake_expired)
@@ -160,8 +172,15 @@ class StreamConnection(asyncio.Protocol):
                 self._channel.write(encode_message(Hello(_FEATURES)))
             self._flush()
             self._take(plaintext)
+            self._measure(len(data))
         except LinkFailed as failure:
             self._end(failure)
+
+    def pause_writing(self) -> None:
+        self._tell_congestion(True)
+
+    def resume_writing(self) -> None:
+        self._tell_congestion(False)
 
     def eof_received(self) -> bool:
         when = "during the handshake" if self._state is _State.SHAKING else "without saying why"
@@ -189,7 +208,26 @@ class StreamConnection(asyncio.Protocol):
         except FrameViolation as error:
             raise LinkFailed(f"it broke the rules of the wire: {error}", Failure.VIOLATION) from error
 
+    def _measure(self, size: int) -> None:
+        """Read nothing for a while if too much came."""
+        loop = asyncio.get_running_loop()
+        frames, self._frames_taken = self._frames_taken, 0
+        pause_s = self._meter.take(size=size, frames=frames, now=loop.time())
+        if self._meter.floods(loop.time()):
+            raise LinkFailed(
+                f"it floods: more than {COST_PER_S >> 20} MiB a second, without a pause", Failure.VIOLATION
+            )
+        if pause_s > 0 and "meter" not in self._held_by:
+            self._hold_by("meter")
+            loop.call_later(pause_s, self._release_by, "meter")
+
+    def _tell_congestion(self, is_congested: bool) -> None:  # noqa: FBT001 - one value, in the face's own order
+        # Later: it may be our own writing that is being told of.
+        if self._congestion_changed is not None:
+            asyncio.get_running_loop().call_soon(self._congestion_changed, is_congested)
+
     def _take_frame(self, frame: Frame) -> None:
+        self._frames_taken += 1
         if self._state is _State.ENDED:
             return
         if frame.is_message:
@@ -251,11 +289,19 @@ class StreamConnection(asyncio.Protocol):
             self._transport.write(waiting)
 
     def _hold(self) -> None:
+        self._hold_by("inbox")
+
+    def _release(self) -> None:
+        self._release_by("inbox")
+
+    def _hold_by(self, holder: str) -> None:
+        self._held_by.add(holder)
         if self._transport is not None:
             self._transport.pause_reading()
 
-    def _release(self) -> None:
-        if self._transport is not None:
+    def _release_by(self, holder: str) -> None:
+        self._held_by.discard(holder)
+        if self._transport is not None and not self._held_by:
             self._transport.resume_reading()
 
     def _handshake_expired(self) -> None:

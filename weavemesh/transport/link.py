@@ -63,6 +63,10 @@ class Connection(Protocol):
         """End the link and tell the other end why; frames sent before still go out. Again does nothing."""
         ...
 
+    def watch_congestion(self, changed: Callable[[bool], None]) -> None:
+        """From now call `changed` with True when much waits to be sent, with False when that is over; never at once."""
+        ...
+
     async def wait_closed(self) -> None:
         """Return when nothing of the link is left, soon after its end."""
         ...

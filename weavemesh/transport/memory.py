@@ -13,7 +13,7 @@ from typing import Final, Self
 from gossip import PeerName
 from weavemesh.error import UserError
 from weavemesh.transport.address import join_address
-from weavemesh.transport.connection import OUTBOX_BYTES_MAX
+from weavemesh.transport.connection import CONGESTED_BYTES, OUTBOX_BYTES_MAX
 from weavemesh.transport.failure import Failure, LinkFailed
 from weavemesh.transport.frame import FRAME_BYTES_MAX
 from weavemesh.transport.link import Inbox
@@ -51,6 +51,10 @@ class MemoryNetwork:
         for of, to, deliver in held:
             self._carry(of, to, deliver)
 
+    def is_quiet(self) -> bool:
+        """Tell whether nobody listens any more."""
+        return not self._listeners
+
     def _carry(self, source: str, destination: str, deliver: Callable[[], None]) -> None:
         if (source, destination) in self._cut:
             self._held.append((source, destination, deliver))
@@ -80,6 +84,8 @@ class MemoryConnection:
         self._outbox: deque[bytes | LinkFailed] = deque()
         self._due = 0
         self._holds_back = False
+        self._is_congested = False
+        self._congestion_changed: Callable[[bool], None] | None = None
         self._inbox = Inbox(hold=self._pause, release=self._resume)
 
     def join(self, other: Self) -> None:
@@ -95,9 +101,13 @@ class MemoryConnection:
             self._end(LinkFailed("it did not take what was sent to it", Failure.OVERFLOW), farewell="overflow")
             return
         self._post(frame)
+        self._weigh()
 
     def close(self, reason: str) -> None:
         self._end(LinkFailed(reason, Failure.CLOSED), farewell=reason)
+
+    def watch_congestion(self, changed: Callable[[bool], None]) -> None:
+        self._congestion_changed = changed
 
     async def wait_closed(self) -> None:
         """The end is the end: nothing lingers here."""
@@ -137,6 +147,14 @@ class MemoryConnection:
                 continue
             self.queued_bytes -= len(item)
             other._inbox.put(item)
+            self._weigh()
+
+    def _weigh(self) -> None:
+        is_congested = self.queued_bytes > (CONGESTED_BYTES // 4 if self._is_congested else CONGESTED_BYTES)
+        if is_congested is not self._is_congested:
+            self._is_congested = is_congested
+            if self._congestion_changed is not None:
+                asyncio.get_running_loop().call_soon(self._congestion_changed, is_congested)
 
     def _pause(self) -> None:
         self._holds_back = True

@@ -65,3 +65,11 @@ def test_what_cannot_be_published_is_refused() -> None:
     for epoch in (-1, COUNT_MAX):
         with pytest.raises(LocalMisuse):
             Author(SIGNERS["me"], epoch)
+
+
+def test_what_changed_back_before_it_was_said_is_not_said() -> None:
+    it = author()
+    it.link((NAMES["ann"],))
+    it.link(())
+    assert it.write(10.0) is None
+    assert it.deadline() is None

@@ -13,7 +13,6 @@ def test_a_target_is_not_dialled_a_second_time_as_a_discovered_address() -> None
         >> 0.10 s
         << 1: glance words=
         << 1: records me@1.2[bob]
-        << changed bob
         << changed me
     """)
 

@@ -46,9 +46,9 @@ def test_few_links_are_wanted_and_more_in_a_larger_mesh() -> None:
 
 
 def test_as_many_are_dialled_as_are_missing() -> None:
-    scene = Scene("n", "o", "p", "q", "r")
+    scene = Scene(*"nopqrstuvwx")
     assert len(scene.choose(0.0)) == 3
-    scene = Scene("n", "o", "p", "q", "r")
+    scene = Scene(*"nopqrstuvwx")
     scene.linked = ["n", "o"]
     assert len(scene.choose(0.0)) == 1
 
@@ -139,7 +139,9 @@ def test_with_links_enough_only_the_unreachable_are_explored_one_at_a_time() -> 
 
 def test_dials_under_way_are_bounded_as_is_the_room() -> None:
     scene = Scene(*(f"n{number}" for number in range(2000)))
-    assert len(scene.choose(0.0)) == DIALS_MAX
+    under_way = [len(scene.choose(DISCOVERY_INTERVAL_S * number)) for number in range(20)]
+    assert under_way[:3] == [3, 1, 1], "the first at once, then one by one"
+    assert sum(under_way) == DIALS_MAX
     scene = Scene(*(f"n{number}" for number in range(2000)))
     assert len(scene.choose(0.0, room=2)) == 2
 

@@ -66,7 +66,7 @@ def test_a_target_is_dialled_until_it_answers_then_both_tell_what_they_know() ->
         << changed cat
         << changed bob
         << persist
-        >> 1.00 s
+        >> 0.50 s
     """)
     me, cat, bob = talk.mesh.peers()
     assert (me.name, me.reachable, me.hops, me.next_hop) == (NAMES["me"], True, 0, None)

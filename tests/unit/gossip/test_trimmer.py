@@ -6,7 +6,7 @@ import pytest
 
 from gossip import FrameReceived, LinkId, LinkOpened, PeerName, Target, TargetPhase, wire
 from gossip.record import Record, RecordBody, seal
-from gossip.trimmer import SPARE, TRIM_INTERVAL_S, YOUNG_S
+from gossip.trimmer import PATIENCE_S, SPARE, TRIM_INTERVAL_S, YOUNG_S
 from tests.unit.gossip.fake_signer import FakeSigner
 from tests.unit.gossip.transcript import Conversation
 
@@ -55,7 +55,7 @@ FULL = {number: everybody(number) for number in range(7)}
 def test_what_is_above_the_wanted_links_and_the_spare_ones_goes() -> None:
     talk = Conversation()
     linked(talk, FULL)
-    gone = live(talk, YOUNG_S + 3.0)
+    gone = live(talk, YOUNG_S + 1.0)
     assert len(talk.mesh.links()) == 3 + SPARE
     assert len(gone) == 2
     assert "bye: 'there are links enough', code 3" in talk.page()
@@ -68,12 +68,13 @@ def test_young_links_are_kept() -> None:
     assert live(talk, YOUNG_S - 0.25) == []
 
 
-def test_one_at_a_time_and_the_most_linked_neighbour_first() -> None:
+def test_the_most_linked_neighbours_go_first() -> None:
     talk = Conversation()
     linked(talk, FULL | {0: everybody(0)[:4], 3: (*everybody(3), PEERS[9].name)})
     live(talk, YOUNG_S - 0.25)
-    assert live(talk, 0.25) == [PEERS[3].name]
-    assert TRIM_INTERVAL_S == 0.25
+    gone = live(talk, TRIM_INTERVAL_S)
+    assert PEERS[3].name in gone and PEERS[0].name not in gone
+    assert len(gone) == 2
 
 
 def test_a_neighbour_that_only_we_join_to_the_rest_is_kept() -> None:
@@ -85,11 +86,21 @@ def test_a_neighbour_that_only_we_join_to_the_rest_is_kept() -> None:
     assert len(gone) == 2
 
 
-def test_neighbours_without_links_to_spare_are_kept() -> None:
+def test_neighbours_with_few_links_are_kept() -> None:
     talk = Conversation()
     few = {number: (PEERS[(number + 1) % 7].name, PEERS[(number - 1) % 7].name) for number in range(7)}
     linked(talk, few)
     assert live(talk, YOUNG_S + 5.0) == []
+
+
+def test_neighbours_that_will_look_for_another_link_go_one_by_one_and_later() -> None:
+    talk = Conversation()
+    names = sorted(signer.name for signer in PEERS[:9])
+    ring = {number: tuple(PEERS[(number + step) % 8].name for step in (1, -1, 2)) for number in range(8)}
+    linked(talk, ring)
+    assert live(talk, PATIENCE_S - 0.25) == []
+    gone = live(talk, 1.5)
+    assert len(gone) == 1 and gone[0] in names
 
 
 def test_targets_of_our_user_go_last_and_rest_while_reached() -> None:
@@ -111,3 +122,24 @@ def test_without_discovery_the_links_are_the_users_design(*, discovery: bool) ->
     talk = Conversation(discovery=discovery)
     linked(talk, FULL)
     assert live(talk, YOUNG_S + 5.0) == []
+
+
+def test_a_link_too_many_to_a_peer_that_is_reached_anyway_is_given_up_before_anybody_is_told() -> None:
+    talk = Conversation()
+    five = {number: (*everybody(number)[:3], PEERS[8].name) for number in range(5)}
+    linked(talk, five)
+    live(talk, 1.0)
+    talk.say(1, wire.Records((said(PEERS[8], *(PEERS[number].name for number in range(5))),)))
+    version = talk.mesh.peers()[0].version
+    talk.connect("h:9")
+    ident = LinkId(9)
+    talk.mesh.receive(LinkOpened(ident, PEERS[8].name, "h:9", outbound=True, target=Target("h:9")), talk.now)
+    talk.mesh.receive(FrameReceived(ident, wire.encode(wire.Hello(1, 1, 1, 0))), talk.now)
+    assert [view.phase for view in talk.mesh.targets()] == [TargetPhase.REACHED]
+    talk.mesh.outputs()
+    live(talk, 2.0)
+    assert talk.mesh.peers()[0].version == version
+    stranger = LinkOpened(LinkId(10), PEERS[9].name, "h:10", outbound=False, target=None)
+    talk.mesh.receive(stranger, talk.now)
+    talk.mesh.receive(FrameReceived(LinkId(10), wire.encode(wire.Hello(1, 1, 1, 1))), talk.now)
+    assert PEERS[9].name in [link.peer for link in talk.mesh.links()], "who is reached by nobody else is let in"

@@ -261,6 +261,9 @@ class SampleAgent:
     async def ready(self, *, known: int, wait_s: float) -> Readiness:
         return await self.readiness.wait(known=known, wait_s=wait_s)
 
+    async def reload_secrets(self) -> Changed:
+        return Changed(sentences=("the agent shows the secret k3jd9sl2",))
+
     async def connect(self, request: ConnectRequest) -> Changed:
         if "refused:6783" in request.targets:
             raise UserError("refused:6783 is refused", remedy="name another")

@@ -24,7 +24,9 @@ from weavemesh.option import Options, save_options, saved_options
 from weavemesh.overlay.probe import Prober
 from weavemesh.pool import AddressPool
 from weavemesh.probing import TunnelProbes
+from weavemesh.secret import ClusterSecret
 from weavemesh.transport.memory import MemoryNetwork
+from weavemesh.trust import Secrets
 
 
 def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> None:
@@ -55,7 +57,8 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
         operation = Operation(
             config=check(Options(), state_dir=tmp_path, run_dir=tmp_path, environment={}),
             identity=peer.identity,
-            fingerprint="abcdefgh",
+            secrets=Secrets(ClusterSecret("a secret of the test")),
+            republish=lambda: None,
             started_at=1_700_000_000.0,
             mtu=1420,
             mesh=peer.mesh,
@@ -81,7 +84,7 @@ def test_a_peer_that_is_alone_is_well(tmp_path: Path) -> None:
     async def question(operation: Operation) -> None:
         report = await operation.status()
         assert report.ok, report.problems
-        assert report.encryption.secret_fingerprint == "abcdefgh"
+        assert report.encryption.secret_fingerprint == ClusterSecret("a secret of the test").fingerprint()
         assert [entry.percent for entry in report.ipam.entries] == [100.0]
         assert report.agent.memory_bytes > 1_000_000
 

@@ -17,6 +17,7 @@ from weavemesh.planning import (
 )
 from weavemesh.secret import ClusterSecret
 from weavemesh.summary import Summary
+from weavemesh.trust import Secrets
 
 OURS, THEIRS = Identity.generate(nickname="ours"), Identity.generate(nickname="theirs")
 SECRET = ClusterSecret.generate()
@@ -76,7 +77,7 @@ def everything(_: PeerName) -> tuple[IPv4Network, ...]:
 
 
 def endpoints_of(one: PeerView) -> list[str]:
-    (peer,) = planned_peers([one], own_key=OURS.wireguard_public_key, secret=SECRET)
+    (peer,) = planned_peers([one], own_key=OURS.wireguard_public_key, secrets=Secrets(SECRET))
     return [endpoint.text() for endpoint in peer.endpoints]
 
 
@@ -95,14 +96,14 @@ def test_a_link_over_ipv6_leads_to_an_ipv6_endpoint() -> None:
 
 
 def test_both_sides_derive_the_same_preshared_key() -> None:
-    (theirs,) = planned_peers([view(summary().encode())], own_key=OURS.wireguard_public_key, secret=SECRET)
+    (theirs,) = planned_peers([view(summary().encode())], own_key=OURS.wireguard_public_key, secrets=Secrets(SECRET))
     assert theirs.public_key == PublicKey(bytes(THEIRS.wireguard_public_key))
     assert theirs.preshared_key == SECRET.preshared_key(THEIRS.wireguard_public_key, OURS.wireguard_public_key)
 
 
 def test_ourselves_and_peers_that_say_nothing_sensible_get_no_tunnel() -> None:
     views = [view(summary().encode(), hops=0), view(None), view(b"\xc1garbage")]
-    assert planned_peers(views, own_key=OURS.wireguard_public_key, secret=SECRET) == ()
+    assert planned_peers(views, own_key=OURS.wireguard_public_key, secrets=Secrets(SECRET)) == ()
     assert probe_addresses(views, owned=everything) == {}
     assert [summary_of(one) for one in views[1:]] == [None, None]
 

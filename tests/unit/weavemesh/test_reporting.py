@@ -3,9 +3,9 @@
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-from gossip import PeerView, Target, TargetPhase, TargetView
+from gossip import CloneView, PathReport, PeerView, Target, TargetPhase, TargetView
 from ipam_crdt import IpamStatus, Owner, OwnerStatus
-from tests.unit.weavemesh.test_planning import THEIRS, summary, view
+from tests.unit.weavemesh.test_planning import OURS, THEIRS, summary, view
 from weavemesh import reporting
 from weavemesh.overlay.plan import ula_prefix
 from weavemesh.overlay.probe import SILENT_AFTER_S, TunnelHealth
@@ -153,3 +153,23 @@ def test_the_sentences_of_the_ring_name_peers_as_people_do() -> None:
     assert told.unsettled == (f"10.40.0.0/13 of {THEIRS.name}(theirs), which was removed, waits",)
     assert [(one.peer, one.nickname) for one in told.removed] == [(THEIRS.name, "theirs"), ("z" * 16, "")]
     assert (told.quarantined, told.is_removed, told.unknown) == (("10.32.1.0/24",), False, 2**19)
+
+
+def test_ways_that_are_not_direct_are_told_for_the_whole_mesh() -> None:
+    reports = (PathReport(OURS.name, None, "no answer\x1b[2J"),)
+    at = known(replace(view(summary().encode()), reports=reports))
+    (path,) = reporting.indirect_paths(at)
+    assert (path.origin, path.peer, path.relay, path.reason) == (THEIRS.name, OURS.name, None, "no answer\\x1b[2J")
+
+
+def test_a_clone_is_named_as_far_as_it_is_known() -> None:
+    at = known(view(summary().encode()))
+    assert reporting.clone_problems(at, None) == ()
+    (unknown,) = reporting.clone_problems(at, CloneView(times=2, last_at=at.now - 3, summary=None, address=None))
+    assert unknown.sentence == "another machine uses this peer's identity, last seen 3 s ago"
+    said = summary(endpoints=("10.0.0.5:6783",))
+    (named,) = reporting.clone_problems(
+        at, CloneView(times=2, last_at=at.now, summary=said.encode(), address="192.0.2.7:1")
+    )
+    assert f"another machine ({said.nickname}, 10.0.0.5:6783, 192.0.2.7:1) uses" in named.sentence
+    assert "weavemesh reset" in named.remedy

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from tests.unit.weavemesh.sample import ailing_report, peers, sound_report
+from tests.unit.weavemesh.sample import A, B, C, ailing_report, peers, sound_report
 from weavemesh import status_text
-from weavemesh.status import StatusReport
+from weavemesh.status import PathStatus, StatusReport
 
 SOUND_OVERVIEW = """\
         Verdict: all is well
@@ -208,3 +208,21 @@ def test_a_nickname_cannot_command_the_terminal() -> None:
 def test_every_label_ends_where_weave_nets_did() -> None:
     lines = [line for line in status_text.overview(ailing_report()).splitlines() if line]
     assert {line[status_text.LABEL_COLUMNS :][:2] for line in lines} == {": "}
+
+
+def test_indirect_ways_and_suspicious_counts_are_shown() -> None:
+    report = sound_report()
+    router = msgspec.structs.replace(
+        report.router,
+        indirect=(
+            PathStatus(origin=A, peer=B, relay=C, reason="no UDP answer"),
+            PathStatus(origin=B, peer=A, relay=None, reason="down"),
+        ),
+        counters={"forged": 3, "stale": 9, "hurried": 0},
+    )
+    shown = msgspec.structs.replace(report, router=router)
+    assert (
+        f"{A}(n1) -> {B}(n2): over {C}(n3) (no UDP answer)\n{B}(n2) -> {A}(n1): no way (down)\n"
+        in status_text.peers(shown)
+    )
+    assert "        Refused: 3 forged\n" in status_text.overview(shown)

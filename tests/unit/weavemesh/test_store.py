@@ -100,14 +100,27 @@ def test_two_locks_in_one_process_exclude_each_other(tmp_path: Path) -> None:
     StateFolder.open(tmp_path).close()
 
 
-def test_the_epoch_counts_the_starts(tmp_path: Path) -> None:
-    for start in (1, 2, 3):
+def test_the_epoch_is_the_time_and_always_grows(tmp_path: Path) -> None:
+    for unix_now, epoch in ((1000.7, 1000), (1000.9, 1001), (500.0, 1002), (2000.0, 2000)):
         with StateFolder.open(tmp_path) as folder:
-            assert folder.next_epoch() == start
+            assert folder.next_epoch(unix_now) == epoch
+
+
+def test_a_restored_backup_outranks_what_was_said_after_it_was_made(tmp_path: Path) -> None:
+    with StateFolder.open(tmp_path) as folder:
+        folder.next_epoch(1000.0)
+        backup = (tmp_path / EPOCH_FILE).read_bytes()
+        last = max(folder.next_epoch(1000.0 + hour) for hour in range(50))
+    (tmp_path / EPOCH_FILE).write_bytes(backup)
+    with StateFolder.open(tmp_path) as folder:
+        assert folder.next_epoch(5000.0) > last
+
+
+def test_an_epoch_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with StateFolder.open(tmp_path) as folder:
         folder.write(EPOCH_FILE, b"many")
         with pytest.raises(UserError, match="holds no number"):
-            folder.next_epoch()
+            folder.next_epoch(0.0)
 
 
 def test_leftovers_of_an_interrupted_write_are_swept_at_the_start(tmp_path: Path) -> None:

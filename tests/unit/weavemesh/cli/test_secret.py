@@ -57,3 +57,19 @@ def test_a_secret_that_others_can_read_has_no_fingerprint(tmp_path: Path, capsys
     path.chmod(0o644)
     assert main(["secret", "fingerprint", "--secret-file", str(path)]) == 1
     assert "readable by others" in capsys.readouterr().err
+
+
+def test_a_rotation_takes_three_steps_and_shows_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, run = tmp_path / "secret", ["--run-dir", str(tmp_path)]
+    assert main(["secret", "--write", str(path)]) == 0
+    old = path.read_text().strip()
+    for step in ([], ["--finish"], ["--forget"]):
+        assert main(["secret", "rotate", "--secret-file", str(path), *run, *step]) == 0
+    new = path.read_text().strip()
+    assert new != old
+    said = capsys.readouterr().out
+    assert "no agent runs here" in said
+    assert old not in said and new not in said
+    assert main(["secret", "rotate", "--secret-file", str(path), *run, "--finish"]) == 1
+    assert main(["secret", "--finish"]) == 2
+    assert main(["secret", "rotate", "--finish", "--forget"]) == 2

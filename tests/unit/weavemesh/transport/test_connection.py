@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from weavemesh.transport import connection as module
+from weavemesh.transport import meter
 from weavemesh.transport.connection import OUTBOX_BYTES_MAX, StreamConnection
 from weavemesh.transport.failure import Failure
 from weavemesh.transport.frame import FRAME_BYTES_MAX, Goodbye, Hello, encode_frame, encode_message
@@ -190,6 +191,43 @@ def test_a_member_that_never_says_hello_is_dropped(monkeypatch: pytest.MonkeyPat
             await rogue(listener)
             await until(lambda: bool(listener.refusals()))
             assert listener.refusals()[0].code is Failure.TIMEOUT
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_that_floods_is_held_back_then_told_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "COST_BURST", 64 * 1024)
+    monkeypatch.setattr(meter, "COST_PER_S", 64 * 1024)
+    monkeypatch.setattr(meter, "FLOOD_S", 0.3)
+
+    async def scenario() -> None:
+        async with linked() as (near, far):
+            reading = asyncio.gather(received(far))
+            sent = 0
+            while near.ending is None:
+                if near.queued_bytes < 1024 * 1024:
+                    near.send(bytes(1000))
+                    sent += 1
+                await asyncio.sleep(0)
+            assert ending(far)[0] is Failure.VIOLATION
+            assert "floods" in ending(far)[1]
+            assert len((await reading)[0]) < sent
+
+    asyncio.run(scenario())
+
+
+def test_congestion_is_told_and_its_end_too() -> None:
+    async def scenario() -> None:
+        told: list[bool] = []
+        async with linked() as (near, far):
+            near.watch_congestion(told.append)
+            for _ in range(12):
+                near.send(bytes(512 * 1024))
+            assert told == [], "never at once: it is our own writing"
+            await until(lambda: told[:1] == [True])
+            assert len(await received(far, 12)) == 12
+            await until(lambda: told[-1] is False)
+            assert told == [True, False] * (len(told) // 2)
 
     asyncio.run(scenario())
 

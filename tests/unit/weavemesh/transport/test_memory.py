@@ -8,7 +8,7 @@ import pytest
 
 from gossip import PeerName
 from weavemesh.error import UserError
-from weavemesh.transport.connection import OUTBOX_BYTES_MAX
+from weavemesh.transport.connection import CONGESTED_BYTES, OUTBOX_BYTES_MAX
 from weavemesh.transport.failure import Failure, LinkFailed
 from weavemesh.transport.link import Connection, Transport
 from weavemesh.transport.memory import MemoryConnection, MemoryNetwork
@@ -123,5 +123,23 @@ def test_dials_that_fail_say_why() -> None:
         await dialer.listen(6783)
         with pytest.raises(UserError, match="TCP port 6783 is taken"):
             await dialer.listen(6783)
+
+    asyncio.run(scenario())
+
+
+def test_congestion_is_told_and_its_end_too() -> None:
+    async def scenario() -> None:
+        told: list[bool] = []
+        network = MemoryNetwork()
+        async with linked(network) as (near, far):
+            near.watch_congestion(told.append)
+            for _ in range(3):
+                near.send(bytes(CONGESTED_BYTES // 2))
+            assert told == []
+            await asyncio.sleep(0)
+            assert told == [True]
+            assert len(await received(far, 3)) == 3
+            await asyncio.sleep(0)
+            assert told == [True, False]
 
     asyncio.run(scenario())

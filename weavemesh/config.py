@@ -40,6 +40,9 @@ INITIAL_PEERS_MAX = 256
 SUBNET_PREFIX_MAX = 30
 """Network, gateway and broadcast are kept free: a /30 has one address to hand out, anything smaller none."""
 
+ROTATION_S_MIN, ROTATION_S_MAX = 60, 3650 * 86400
+"""A new key more often than every minute only makes handshakes."""
+
 PREFIX_MIN, PREFIX_MAX = 8, 29
 """A smaller range than /29 has no room for two peers with pods; a larger one than /8 is nobody's to use."""
 
@@ -73,6 +76,8 @@ class AgentConfig:
     datapath: Datapath
     mtu: int | None
     """Of the overlay device, in octets; None takes it from the underlay."""
+    rotate_key_every_s: float | None
+    """Age at which this peer's WireGuard key is replaced; None keeps it."""
     secret_file: Path
     """Where the cluster secret is, unless it is in the environment (`weavemesh.secret.ENVIRONMENT`)."""
     force_weak_secret: bool
@@ -105,6 +110,7 @@ def check(options: Options, *, state_dir: Path, run_dir: Path, environment: Mapp
         advertise=tuple(_advertised(text, default_port=port) for text in options.advertise or ()),
         datapath=_datapath(options.datapath or "auto"),
         mtu=None if options.mtu in (None, "auto") else _number("mtu", options.mtu, MTU_MIN, MTU_MAX),
+        rotate_key_every_s=_period("rotate_key_every", options.rotate_key_every),
         secret_file=_secret_file(options, environment),
         force_weak_secret=bool(options.force_weak_secret),
         discovery=not options.no_discovery,
@@ -289,6 +295,20 @@ def _number(name: str, text: str, smallest: int, largest: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and smallest <= int(text) <= largest):
         raise _refused(name, f"{text!r} is not a number from {smallest} to {largest}", "choose another number")
     return int(text)
+
+
+_PERIOD = re.compile(r"([0-9]{1,9})(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _period(name: str, text: str | None) -> float | None:
+    if text is None or text == "never":
+        return None
+    match = _PERIOD.fullmatch(text)
+    seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
+    if not ROTATION_S_MIN <= seconds <= ROTATION_S_MAX:
+        raise _refused(name, f"{text!r} is no time from 1m to 3650d", "write it like 12h or 30d, or never")
+    return float(seconds)
 
 
 def _secret_file(options: Options, environment: Mapping[str, str]) -> Path:

@@ -43,6 +43,7 @@ from weavemesh.planning import planned_peers, probe_addresses, with_nicknames
 from weavemesh.pool import AddressPool, AllocationRefused, PodAddresses
 from weavemesh.probing import TunnelProbes
 from weavemesh.reconciler import Reconciler
+from weavemesh.rotation import KeyRotation
 from weavemesh.saver import Saver
 from weavemesh.secret import DEFAULT_FILE
 from weavemesh.status import HOST_IDENT
@@ -130,6 +131,13 @@ class Agent:
         )
         self._probes = TunnelProbes(Prober(rng=random.Random()), first_answer=self._tunnel_is_alive)
         self._reconciler = Reconciler(kernel, self._plan)
+        self._rotation = KeyRotation(
+            identity,
+            folder.path,
+            every_s=config.rotate_key_every_s,
+            settle=self._reconciler.settle,
+            announce=self._publish,
+        )
         self._wiring = PodWiring()
 
     @classmethod
@@ -139,7 +147,7 @@ class Agent:
         kernel = await Kernel.open(interface=config.interface, datapath=config.datapath)
         stack.push_async_callback(kernel.close)
         refuse_overlap(await kernel.routes_overlapping(config.ipalloc_range), config.ipalloc_range)
-        if await kernel.observe() is None:
+        if not await kernel.has_interface():
             refuse_taken_port(config.port)
         host_addresses = await kernel.host_addresses()
         folder = stack.enter_context(StateFolder.open(config.state_dir))
@@ -194,6 +202,7 @@ class Agent:
             kernel=self._kernel,
             wiring=self._wiring,
             readiness=self.readiness,
+            rotate_key=self._rotation.rotate,
             findings=lambda: (*self._findings, *self._reconciler.failures),
             stop_agent=self._stopped.set,
         )
@@ -205,6 +214,7 @@ class Agent:
                 self._gossip.run(),
                 self._pool.run(),
                 self._reconciler.run(),
+                self._rotation.run(),
                 self._saver.run(),
                 self._api.serve(operation),
                 self._cni.serve(plugin),
@@ -304,7 +314,7 @@ class Agent:
         summary = Summary(
             nickname=self._identity.nickname,
             version=__version__,
-            wireguard_public_key=bytes(self._identity.wireguard_public_key),
+            wireguard_public_key=bytes(self._rotation.announced),
             port=self._config.port,
             advertised=tuple(endpoint.text() for endpoint in self._config.advertise),
             endpoints=tuple(endpoint.text() for endpoint in endpoints),

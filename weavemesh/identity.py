@@ -1,7 +1,8 @@
 """Who this peer is: an Ed25519 identity key, from whose hash its name comes, and an X25519 WireGuard key.
 
-Both are made once and kept. Here are their files, their signatures and the check of other peers' signatures; how a
-peer proves its identity on a link is `weavemesh.certificate`. Counterpart: `gossip.Signer` and `gossip.Verify`.
+The first is made once and kept, the second can be renewed. Here are their files, their signatures and the check of
+other peers' signatures; how a peer proves its identity on a link is `weavemesh.certificate`. Counterpart:
+`gossip.Signer` and `gossip.Verify`.
 """
 
 import binascii
@@ -67,7 +68,7 @@ class Identity:
         """A new one, kept nowhere."""
         return cls(
             identity_key=Ed25519PrivateKey.generate(),
-            wireguard_key=PrivateKey(_clamp(X25519PrivateKey.generate().private_bytes_raw())),
+            wireguard_key=PrivateKey(_new_wireguard_key()),
             nickname=_nickname(nickname),
         )
 
@@ -86,7 +87,7 @@ class Identity:
         wireguard = _load_or_create(
             folder / WIREGUARD_FILE,
             kind="wireguard",
-            create=lambda: _clamp(X25519PrivateKey.generate().private_bytes_raw()),
+            create=_new_wireguard_key,
             public_of=lambda private: bytes(_wireguard_public(PrivateKey(private))),
             is_canonical=lambda private: _clamp(private) == private,
         )
@@ -95,6 +96,13 @@ class Identity:
             wireguard_key=PrivateKey(wireguard),
             nickname=_nickname(nickname),
         )
+
+    def renew_wireguard_key(self, folder: Path) -> None:
+        """Another WireGuard key in the place of this one; on disk when this returns. UserError: it stays as it is."""
+        private = _new_wireguard_key()
+        public = _wireguard_public(PrivateKey(private))
+        write_private(folder / WIREGUARD_FILE, _render("wireguard", private, bytes(public)), overwrite=True)
+        self.wireguard_key, self.wireguard_public_key = PrivateKey(private), public
 
     @property
     def name(self) -> PeerName:
@@ -113,6 +121,10 @@ class Identity:
     def sign(self, message: bytes) -> bytes:
         """64 bytes that `verify` accepts for this message and this peer's name."""
         return self._identity_key.sign(SIGNATURE_DOMAIN + message)
+
+
+def _new_wireguard_key() -> bytes:
+    return _clamp(X25519PrivateKey.generate().private_bytes_raw())
 
 
 def _wireguard_public(private: PrivateKey) -> PublicKey:

@@ -53,6 +53,8 @@ class Event(StrEnum):
     CONTAINER_ATTACHED = "container-attached"
     CONTAINER_DETACHED = "container-detached"
     CONTAINER_FAILED = "container-failed"
+    KEY_ROTATED = "key-rotated"
+    KEY_NOT_ROTATED = "key-not-rotated"
     KERNEL_CHANGED = "kernel-changed"
     KERNEL_FAILED = "kernel-failed"
     DATAPATH_CHOSEN = "datapath-chosen"

@@ -1,4 +1,4 @@
-"""What the agent can be asked over its local API: status, report, connect, forget, stop.
+"""What the agent can be asked over its local API: status, report, connect, forget, a new key, stop.
 
 Reads the parts and feeds the gossip core; decides nothing by itself. It implements `weavemesh.api.server.AgentApi`;
 what is asked of the address ring is answered by `weavemesh.ring_operation`.
@@ -7,7 +7,7 @@ what is asked of the address ring is answered by `weavemesh.ring_operation`.
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from ipaddress import IPv6Network
 
@@ -17,6 +17,7 @@ from weavemesh import __version__, reporting
 from weavemesh.api.message import Changed, ConnectRequest, ForgetRequest, Readiness, StopRequest
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.config import AgentConfig, parse_target
+from weavemesh.error import UserError
 from weavemesh.identity import Identity
 from weavemesh.kernel.pod import PodWiring, WiringFailed, host_ifname
 from weavemesh.kernel.sentence import FAILURES, describe_failure
@@ -57,6 +58,7 @@ class Operation:
     kernel: Tunnel
     wiring: PodWiring
     readiness: ReadinessLog
+    rotate_key: Callable[[], Awaitable[PublicKey]]
     findings: Callable[[], tuple[str, ...]]
     """What the agent found wrong itself, as sentences with their remedies."""
     stop_agent: Callable[[], None]
@@ -148,6 +150,13 @@ class Operation:
         shown, *accepted = self.secrets.fingerprints()
         also = f" and accepts {', '.join(accepted)}, too" if accepted else ""
         return Changed(sentences=(f"the agent shows the secret {shown}{also}",))
+
+    async def rotate(self) -> Changed:
+        """A new WireGuard key; returns when the mesh is being told of it."""
+        if not self.readiness.ready:
+            raise UserError("the agent is not ready, so its key stays", remedy="wait until `weavemesh status` says so")
+        key = await self.rotate_key()
+        return Changed(sentences=(f"this peer's WireGuard key is now {key.text()}; no tunnel was interrupted",))
 
     async def stop(self, request: StopRequest) -> None:  # noqa: ARG002 - the reason is for the log of the API
         self.stop_agent()

@@ -33,6 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     advertise: tuple[str, ...] | None = None
     datapath: str | None = None
     mtu: str | None = None
+    rotate_key_every: str | None = None
     secret_file: str | None = None
     force_weak_secret: bool | None = None
     no_discovery: bool | None = None

@@ -26,7 +26,11 @@ class Reconciler:
         self._tunnel = tunnel
         self._plan = plan
         self._changed = asyncio.Event()
-        self._applied = asyncio.Event()
+        self._plans = 0
+        """How many plans were made."""
+        self._applied = 0
+        """The last of them that was applied without failures."""
+        self._success = asyncio.Event()
         self.failures: tuple[str, ...] = ()
         """What the last attempt could not do, as sentences."""
 
@@ -36,7 +40,13 @@ class Reconciler:
 
     async def wait_applied(self) -> None:
         """Return once a plan has been applied without failures, since the start."""
-        await self._applied.wait()
+        await self._wait_for(1)
+
+    async def settle(self) -> None:
+        """Return once a plan that is made from now on has been applied without failures."""
+        wanted = self._plans + 1
+        self.changed()
+        await self._wait_for(wanted)
 
     async def run(self) -> None:
         """Keep going until cancelled."""
@@ -44,7 +54,13 @@ class Reconciler:
             await self._wait()
             desired = self._plan()
             if desired is not None:
+                self._plans += 1
                 await self._apply(desired)
+
+    async def _wait_for(self, number: int) -> None:
+        while self._applied < number:
+            self._success.clear()
+            await self._success.wait()
 
     async def _wait(self) -> None:
         try:
@@ -65,4 +81,5 @@ class Reconciler:
             log(WARNING, Event.KERNEL_FAILED, reason=failure)
         self.failures = report.failures
         if not report.failures:
-            self._applied.set()
+            self._applied = self._plans
+            self._success.set()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_interface
 from pathlib import Path
@@ -222,8 +222,8 @@ class Lab:
         def init_pid() -> int | None:
             if process.poll() is not None:
                 raise LabError(f"cannot make machine {name}: unshare ended with {process.returncode}")
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            return int(children[0]) if children and Path(f"/proc/{children[0]}/root/{_READY_FILE}").exists() else None
+            children = children_of(process.pid)
+            return children[0] if children and Path(f"/proc/{children[0]}/root/{_READY_FILE}").exists() else None
 
         machine = Machine(name, wait_until(init_pid, seconds=10, what=f"machine {name}") or 0)
         machine.run("hostname", name)
@@ -270,9 +270,19 @@ def running(process: subprocess.Popen[str], *, stop: int = signal.SIGTERM) -> It
 
 def interrupt(process: subprocess.Popen[str], *, stop: int = signal.SIGINT) -> None:
     """Send a signal to a process that was started on a machine: it is the child of nsenter."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for pid in [int(child) for child in children] or [process.pid]:
+    for pid in children_of(process.pid) or [process.pid]:
         os.kill(pid, stop)
+
+
+def children_of(pid: int) -> list[int]:
+    """Process ids of its children. Not from /proc/PID/task/PID/children, which small kernels lack."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # ended meanwhile
+            # proc(5): after the name in parentheses, which may hold anything, come the state and the parent.
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def end(process: subprocess.Popen[str], *, stop: int = signal.SIGTERM) -> None:

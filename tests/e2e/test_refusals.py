@@ -77,6 +77,8 @@ def test_a_range_that_overlaps_a_route_of_the_host(pair: tuple[Machine, Machine]
 
 def test_no_wireguard_at_all(pair: tuple[Machine, Machine]) -> None:
     one, _ = pair
+    if one.run("ip", "link", "add", "wmtry", "type", "wireguard", check=False).returncode == 0:
+        pytest.skip("this kernel has WireGuard, which cannot be hidden")
     one.environment["PATH"] = "/usr/sbin/nowhere:/bin:/sbin"
     one.run("sh", "-c", "mount -t tmpfs wm /usr/sbin/nowhere 2>/dev/null; true")
     one.run(

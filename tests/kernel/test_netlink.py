@@ -9,7 +9,9 @@ from typing import TypeVar
 import pytest
 
 from tests.kernel.tunnel_lab import Host, Wire, root_missing
-from weavemesh.kernel.netlink import KernelError, Netlink
+from weavemesh.kernel.netlink import MAIN_TABLE, PROTOCOL, KernelError, Netlink
+from weavemesh.kernel.rtnetlink import KernelRoute, RouteKind
+from weavemesh.overlay.state import IPNetwork
 
 pytestmark = pytest.mark.root
 
@@ -22,6 +24,13 @@ def host() -> Iterator[Host]:
         pytest.skip(reason)
     with Wire(1, "kernel") as wire:
         yield wire.hosts[0]
+
+
+def _route(
+    destination: IPNetwork, index: int | None, *, source: IPv4Address | None = None, metric: int = 0
+) -> KernelRoute:
+    kind: RouteKind = "unreachable" if index is None else "unicast"
+    return KernelRoute(destination, kind, MAIN_TABLE, index, source, metric, PROTOCOL)
 
 
 def ask(host: Host, question: Callable[[Netlink], Awaitable[T]]) -> T:
@@ -106,14 +115,16 @@ def test_routes_carry_our_mark_and_nothing_of_others_is_replaced(host: Host) -> 
     async def play(netlink: Netlink) -> None:
         index = await _index(netlink)
         await netlink.add_address(index, IPv6Interface("fd00:78::1/128"))
-        await netlink.add_route(network, index=index, source=IPv4Address("192.0.2.1"))
-        await netlink.add_route(network6, index=index)
-        await netlink.add_route(network, index=None, metric=4278198272)
-        await netlink.add_route(network6, index=None, metric=4278198272)
-        with pytest.raises(KernelError) as raised:
-            await netlink.add_route(network, index=index)
-        assert raised.value.number == errno.EEXIST
-        await netlink.add_route(network, index=index, replace=True)
+        added = [
+            _route(network, index, source=IPv4Address("192.0.2.1")),
+            _route(network6, index),
+            _route(network, None, metric=4278198272),
+            _route(network6, None, metric=4278198272),
+            _route(network, index),
+        ]
+        *fine, refused = await netlink.add_routes(added)
+        assert fine == [None] * 4 and refused is not None and refused.number == errno.EEXIST
+        assert await netlink.add_routes([_route(network, index)], replace=True) == (None,)
         routes = await netlink.routes()
         assert {
             (route.kind, str(route.destination), route.index, route.source) for route in routes if route.index != 1

@@ -11,7 +11,8 @@ from tests.kernel.tunnel_lab import PRESHARED, Host, Wire, missing
 from tests.unit.weavemesh.overlay.overlay_sample import endpoint, public_key
 from weavemesh.kernel.device import DeviceError
 from weavemesh.kernel.netlink import Netlink
-from weavemesh.kernel.wireguard import ALLOWED_IPS_PER_MESSAGE, KernelWireGuard
+from weavemesh.kernel.wgmessage import ALLOWED_IPS_MAX
+from weavemesh.kernel.wireguard import KernelWireGuard
 from weavemesh.overlay.diff import NO_PRESHARED_KEY, SetPeer
 from weavemesh.overlay.state import DISCARD_KEY, Endpoint, IPNetwork
 
@@ -51,13 +52,13 @@ def change(number: int, allowed_ips: tuple[IPNetwork, ...] = (), *, exists: bool
 
 
 def test_a_peers_allowed_ips_may_span_messages_of_requests_and_dumps(host: Host) -> None:
-    many = networks(2 * ALLOWED_IPS_PER_MESSAGE + 1)
+    many = networks(6 * ALLOWED_IPS_MAX + 1)
 
     async def game(device: KernelWireGuard) -> None:
         await device.configure(private_key=host.private_key, listen_port=6783)
         for number in (1, 2, 3):
-            await device.set_peer(change(number))
-        await device.set_peer(change(2, many, exists=True))
+            await device.set_peers([change(number)])
+        await device.set_peers([change(2, many, exists=True)])
         state = await device.read()
         assert (state.private_key, state.listen_port) == (host.private_key, 6783)
         assert {peer.public_key: len(peer.allowed_ips) for peer in state.peers} == {
@@ -75,8 +76,8 @@ def test_a_peers_allowed_ips_may_span_messages_of_requests_and_dumps(host: Host)
 
 def test_an_allowed_ip_has_one_peer_at_a_time(host: Host) -> None:
     async def game(device: KernelWireGuard) -> None:
-        await device.set_peer(change(1, networks(2)))
-        await device.set_peer(change(2, networks(1)))
+        await device.set_peers([change(1, networks(2))])
+        await device.set_peers([change(2, networks(1))])
         found = {peer.public_key: peer.allowed_ips for peer in (await device.read()).peers}
         assert found == {public_key(1): networks(2)[1:], public_key(2): networks(1)}
 
@@ -85,7 +86,7 @@ def test_an_allowed_ip_has_one_peer_at_a_time(host: Host) -> None:
 
 def test_a_peer_that_has_gone_is_not_made_again_by_a_change(host: Host) -> None:
     async def game(device: KernelWireGuard) -> None:
-        await device.set_peer(change(1, networks(1), exists=True))
+        await device.set_peers([change(1, networks(1), exists=True)])
         await device.remove_peer(public_key(1))
         assert (await device.read()).peers == ()
 
@@ -96,13 +97,13 @@ def test_secrets_and_endpoints_are_set_kept_and_cleared(host: Host) -> None:
     endpoint6 = Endpoint(IPv6Address("2001:db8::1"), 6783)
 
     async def game(device: KernelWireGuard) -> None:
-        await device.set_peer(SetPeer(public_key(1), False, PRESHARED, endpoint(1), ()))
-        await device.set_peer(SetPeer(public_key(2), False, None, endpoint6, ()))
-        await device.set_peer(change(1, networks(1), exists=True))
+        await device.set_peers([SetPeer(public_key(1), False, PRESHARED, endpoint(1), ())])
+        await device.set_peers([SetPeer(public_key(2), False, None, endpoint6, ())])
+        await device.set_peers([change(1, networks(1), exists=True)])
         first, second = sorted((await device.read()).peers, key=lambda peer: peer.public_key)
         assert (first.preshared_key, first.endpoint, first.allowed_ips) == (PRESHARED, endpoint(1), networks(1))
         assert (second.preshared_key, second.endpoint, second.last_handshake) == (None, endpoint6, None)
-        await device.set_peer(SetPeer(public_key(1), True, NO_PRESHARED_KEY, None, ()))
+        await device.set_peers([SetPeer(public_key(1), True, NO_PRESHARED_KEY, None, ())])
         assert all(peer.preshared_key is None for peer in (await device.read()).peers)
 
     play(host, game)
@@ -111,7 +112,7 @@ def test_secrets_and_endpoints_are_set_kept_and_cleared(host: Host) -> None:
 def test_requests_at_once_get_each_its_own_answer(host: Host) -> None:
     async def game(device: KernelWireGuard) -> None:
         await asyncio.gather(
-            *(device.set_peer(change(number)) for number in range(1, 200)), device.read(), device.read()
+            *(device.set_peers([change(number)]) for number in range(1, 200)), device.read(), device.read()
         )
         assert len((await device.read()).peers) == 199
 
@@ -124,6 +125,6 @@ def test_what_the_kernel_refuses_is_said_in_its_words(host: Host) -> None:
         with pytest.raises(DeviceError, match="No such device"):
             await device.read()
         with pytest.raises(DeviceError, match="No such device"):
-            await device.set_peer(change(1))
+            await device.set_peers([change(1)])
 
     play(host, game)

@@ -40,6 +40,9 @@ TIMEOUT_S = 10.0
 NOT_RUNNING_STATUS = 3
 """Exit status of a command that needs an agent where none runs (LSB, "status" action: not running)."""
 
+ROTATION_S = 15.0
+"""For a new key: the agent itself gives up after 10 s."""
+
 _RECEIVE_BYTES = 65536
 
 AnswerT = TypeVar("AnswerT")
@@ -86,6 +89,10 @@ class ApiClient:
     def reload_secrets(self) -> Changed:
         """Have the agent read the files of the secrets again."""
         return self._ask("POST", "/v1/secrets", None, Changed)
+
+    def rotate_key(self) -> Changed:
+        """Give this peer a new WireGuard key."""
+        return self._ask("POST", "/v1/rotate-key", None, Changed, timeout_s=ROTATION_S)
 
     def stop(self, request: StopRequest) -> Changed:
         """End the agent."""

@@ -87,6 +87,9 @@ class AgentApi(Protocol):
     async def reload_secrets(self) -> Changed:
         """Go by what is in the files of the secrets now."""
 
+    async def rotate(self) -> Changed:
+        """Give this peer a new WireGuard key."""
+
     async def stop(self, request: StopRequest) -> None:
         """Begin to stop and return; called when the caller has its answer, so that nobody is cut off."""
 
@@ -235,6 +238,7 @@ def _handlers(agent: AgentApi, request: h11.Request, body: bytes, stops: list[St
         "/v1/connect": ("POST", connect),
         "/v1/forget": ("POST", forget),
         "/v1/secrets": ("POST", agent.reload_secrets),
+        "/v1/rotate-key": ("POST", agent.rotate),
         "/v1/stop": ("POST", stop),
         "/v1/ring/remove": ("POST", of_ring(agent.ring.remove, RemoveRequest)),
         "/v1/ring/leave": ("POST", of_ring(agent.ring.leave, LeaveRequest)),

@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     _add_connect(commands)
     _add_ring(commands)
     _add_stop(commands)
+    _add_rotate_key(commands)
     _add_report(commands)
     _add_secret(commands)
     version = _add(commands, "version", "version:version", "print the release", example="weavemesh version --json")
@@ -95,6 +96,9 @@ def _add_network_options(up: argparse.ArgumentParser) -> None:
     tunnel.add_argument("--datapath", help="auto (default), kernel, or userspace (wireguard-go)")
     tunnel.add_argument("--interface", help="name of the WireGuard device (wm0); begins with wm")
     tunnel.add_argument("--mtu", help="of that device, in octets (auto)")
+    tunnel.add_argument(
+        "--rotate-key-every", metavar="TIME", help="a new WireGuard key so often, as 12h or 30d (never)"
+    )
     secret = up.add_argument_group("secret and log")
     secret.add_argument("--secret-file", metavar="FILE", help="holds the cluster secret (/etc/weavemesh/secret)")
     secret.add_argument(
@@ -203,6 +207,18 @@ def _add_stop(commands: Commands) -> None:
         _json(command)
         _state_dir(command)
         command.add_argument("--interface", help="name of the WireGuard device (as at the last start, or wm0)")
+
+
+def _add_rotate_key(commands: Commands) -> None:
+    rotate_key = _add(
+        commands,
+        "rotate-key",
+        "key:rotate_key",
+        "give this host a new WireGuard key; no packet is lost",
+        example="weavemesh rotate-key",
+        more="`up --rotate-key-every 30d` does it by itself.",
+    )
+    _json(rotate_key)
 
 
 def _add_report(commands: Commands) -> None:

@@ -5,6 +5,7 @@ The agent in the background is this same command with `--foreground`; how it is 
 """
 
 import argparse
+import asyncio
 import os
 import shlex
 import sys
@@ -42,6 +43,8 @@ def up(arguments: argparse.Namespace) -> int:
     options = _resumed(arguments, given, places[0])
     config = check(options, state_dir=places[0], run_dir=places[1], environment=os.environ)
     ClusterSecret.load(config.secret_file, environment=dict(os.environ), force=config.force_weak_secret)
+    if config.datapath != "auto" and (sentence := _data_path_change(config)):
+        remark(sentence)
     if arguments.foreground:
         return _foreground(config, options)
     return _background(arguments, config, options)
@@ -61,6 +64,7 @@ def _given(arguments: argparse.Namespace) -> Options:
         advertise=tuple(arguments.advertise) if arguments.advertise else None,
         datapath=arguments.datapath,
         mtu=arguments.mtu,
+        rotate_key_every=arguments.rotate_key_every,
         secret_file=os.path.abspath(arguments.secret_file) if arguments.secret_file else None,
         force_weak_secret=arguments.force_weak_secret,
         no_discovery=arguments.no_discovery,
@@ -89,6 +93,13 @@ def _check_rights() -> None:
                 "the right to set up networks is missing (capability NET_ADMIN)",
                 remedy="give it to this container, as with --cap-add NET_ADMIN",
             )
+
+
+def _data_path_change(config: AgentConfig) -> str | None:
+    """The sentence to say beforehand where this start replaces the tunnel device of the last one."""
+    from weavemesh.kernel.change import data_path_change
+
+    return asyncio.run(data_path_change(config.interface, config.datapath))
 
 
 def _foreground(config: AgentConfig, options: Options) -> int:

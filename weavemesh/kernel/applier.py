@@ -11,9 +11,10 @@ Its twin without a kernel is `fake.py`. Removal of everything is in `removal.py`
 import asyncio
 import errno
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 from typing import Final, Literal, Self, assert_never
 
 from weavemesh.error import UserError
@@ -64,6 +65,8 @@ class Kernel:
         self._netlink = netlink
         self._device = device
         self._applying = asyncio.Lock()
+        self._replacing = False
+        """True while an `apply` builds a device in the place of another."""
         self._index: int | None = None
         """Of the device's interface during an `apply`; None without one."""
 
@@ -86,6 +89,11 @@ class Kernel:
         return cls(interface, netlink, device)
 
     @property
+    def device(self) -> Device:
+        """What carries the tunnels."""
+        return self._device
+
+    @property
     def datapath(self) -> str:
         """`kernel` or `userspace (wireguard-go)`."""
         return self._device.datapath
@@ -94,6 +102,10 @@ class Kernel:
         """Let go of the kernel; device, routes and process stay. Again does nothing."""
         await self._device.close()
         await self._netlink.close()
+
+    async def has_interface(self) -> bool:
+        """Whether there is an interface of the device's name, also one of another data path."""
+        return await self._netlink.link(self._interface) is not None
 
     async def observe(self) -> ObservedState | None:
         """What there is, with counters; None without a device. Raises UserError if it cannot be read."""
@@ -121,6 +133,7 @@ class Kernel:
         """Make the kernel hold `desired`, by the smallest change; failures are in the report."""
         assert desired.interface == self._interface, "this door is for another interface"
         async with self._applying:
+            self._replacing = False
             settings = Settings()
             settings.prepare_host()
             done: list[Action] = []
@@ -128,13 +141,12 @@ class Kernel:
             wish = desired if settings.has_ipv6() else _without_ipv6(desired)
             try:
                 observed, self._index = await self._observe()
-                for action in diff(wish, observed, now=time.time()):
-                    if sentence := await self._attempt(action):
-                        failures.append(sentence)
-                        if isinstance(action, CreateDevice | ConfigureDevice | BringUp):
-                            break  # the rest needs the device
-                    else:
-                        done.append(action)
+                for batch in _batches(diff(wish, observed, now=time.time())):
+                    sentences = await self._attempt(batch)
+                    failures += [sentence for sentence in sentences if sentence]
+                    done += [action for action, sentence in zip(batch, sentences, strict=True) if not sentence]
+                    if failures and isinstance(batch[0], CreateDevice | ConfigureDevice | BringUp):
+                        break  # the rest needs the device
             except FAILURES as error:
                 failures.append(describe_failure(f"reading the tunnel device {self._interface}", error))
             settings.prepare_interface(self._interface)
@@ -176,13 +188,38 @@ class Kernel:
 
     # -- performing -----------------------------------------------------------------------------------
 
-    async def _attempt(self, action: Action) -> str | None:
-        """Perform it; the sentence that says why it failed, or None."""
+    async def _attempt(self, batch: Sequence[Action]) -> list[str | None]:
+        """Perform actions of one kind; for each the sentence that says why it failed, or None."""
+        if isinstance(batch[0], SetPeer) and len(batch) > 1:
+            # Whose fault a failure is shows one by one: setting a peer once more changes nothing.
+            with suppress(*FAILURES):
+                await self._set_peers([action for action in batch if isinstance(action, SetPeer)])
+                return [None] * len(batch)
+        if isinstance(batch[0], AddRoute | ReplaceRoute):
+            return await self._add_routes([action for action in batch if isinstance(action, AddRoute | ReplaceRoute)])
+        sentences: list[str | None] = []
+        for action in batch:
+            try:
+                await self._perform(action)
+                sentences.append(None)
+            except FAILURES as error:
+                sentences.append(describe_failure(describe(action), error))
+        return sentences
+
+    async def _set_peers(self, changes: Sequence[SetPeer]) -> None:
+        """Where a device has taken another's place, the peers do not know yet: they are told by a handshake."""
+        await self._device.set_peers([replace(change, greet=change.greet or self._replacing) for change in changes])
+
+    async def _add_routes(self, actions: Sequence[AddRoute | ReplaceRoute]) -> list[str | None]:
         try:
-            await self._perform(action)
+            routes = [self._kernel_route(action.route) for action in actions]
+            outcomes = await self._netlink.add_routes(routes, replace=isinstance(actions[0], ReplaceRoute))
         except FAILURES as error:
-            return describe_failure(describe(action), error)
-        return None
+            return [describe_failure(describe(action), error) for action in actions]
+        return [
+            describe_failure(describe(action), error) if error else None
+            for action, error in zip(actions, outcomes, strict=True)
+        ]
 
     async def _perform(self, action: Action) -> None:
         match action:
@@ -192,12 +229,10 @@ class Kernel:
                 await self._perform_on_device(action)
             case SetMtu() | BringUp() | AddAddress() | RemoveAddress():
                 await self._perform_on_link(action)
-            case AddRoute(route=route):
-                await self._add_route(route, replace=False)
-            case ReplaceRoute(route=route):
-                await self._add_route(route, replace=True)
+            case AddRoute() | ReplaceRoute():
+                raise AssertionError("routes are added together")
             case RemoveRoute(route=route):
-                await self._remove_route(route)
+                await self._netlink.remove_route(self._kernel_route(route))
             case _:
                 assert_never(action)
 
@@ -208,7 +243,7 @@ class Kernel:
                     await _wait_for_port(listen_port)
                 await self._device.configure(private_key=private_key, listen_port=listen_port)
             case SetPeer():
-                await self._device.set_peer(action)
+                await self._set_peers([action])
             case DiscardAllowedIps(allowed_ips=allowed_ips):
                 await self._device.discard_allowed_ips(allowed_ips)
             case RemovePeer(public_key=public_key):
@@ -238,6 +273,7 @@ class Kernel:
                 raise _name_is_taken(dead)
             await self._netlink.delete_link(dead.index)
             await Userspace(self._interface).wait_until_gone()
+            self._replacing = True
         await self._device.create()
         link = await self._netlink.link(self._interface)
         self._index = link.index if link else None
@@ -245,29 +281,23 @@ class Kernel:
         with suppress(KernelError):  # without IPv6 there are no link-local addresses either
             await self._netlink.disable_link_local(self._require_index())
 
-    async def _add_route(self, route: Route, *, replace: bool) -> None:
+    def _kernel_route(self, route: Route) -> KernelRoute:
         is_device = route.kind == "device"
-        await self._netlink.add_route(
-            route.destination,
+        return KernelRoute(
+            destination=route.destination,
+            kind="unicast" if is_device else "unreachable",
+            table=MAIN_TABLE,
             index=self._require_index() if is_device else None,
             source=route.source,
-            metric=None if is_device else UNREACHABLE_METRIC,
-            replace=replace,
+            metric=0 if is_device else UNREACHABLE_METRIC,
+            protocol=PROTOCOL,
         )
 
-    async def _remove_route(self, route: Route) -> None:
-        is_device = route.kind == "device"
-        await self._netlink.remove_route(
-            KernelRoute(
-                destination=route.destination,
-                kind="unicast" if is_device else "unreachable",
-                table=MAIN_TABLE,
-                index=self._require_index() if is_device else None,
-                source=None,
-                metric=0 if is_device else UNREACHABLE_METRIC,
-                protocol=PROTOCOL,
-            )
-        )
+
+def _batches(actions: Iterable[Action]) -> Iterator[list[Action]]:
+    """Neighbours of one kind together, in order."""
+    for _, batch in groupby(actions, type):
+        yield list(batch)
 
 
 async def _wait_for_port(port: int) -> None:

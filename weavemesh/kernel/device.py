@@ -4,6 +4,7 @@ Implemented by `wireguard.py` (the kernel) and `userspace.py` (wireguard-go). Ad
 not WireGuard's business; they are set through `netlink.py` for both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,8 +53,8 @@ class Device(Protocol):
         """Set what is given."""
         ...
 
-    async def set_peer(self, change: SetPeer) -> None:
-        """Add or change one peer; the others are not touched."""
+    async def set_peers(self, changes: Sequence[SetPeer]) -> None:
+        """Add or change these peers, in this order; the others are not touched. After an error some may have been."""
         ...
 
     async def discard_allowed_ips(self, allowed_ips: tuple[IPNetwork, ...]) -> None:

@@ -8,9 +8,10 @@ a thread, see `rtnetlink.py`.
 
 import asyncio
 import errno
+import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import Any, Final, Self, TypeVar
@@ -20,7 +21,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from weavemesh.kernel import rtnetlink
 from weavemesh.kernel.rtnetlink import KernelRoute
-from weavemesh.overlay.state import IPAddress, IPInterface, IPNetwork
+from weavemesh.overlay.state import IPInterface
 
 T = TypeVar("T")
 
@@ -167,31 +168,15 @@ class Netlink:
         """Routes of both families in all tables: ours, those with another protocol number, or (None) all."""
         return await self._in_thread(lambda: rtnetlink.dump_routes(self._raw, protocol=protocol))
 
-    async def add_route(
-        self,
-        destination: IPNetwork,
-        *,
-        index: int | None,
-        source: IPAddress | None = None,
-        metric: int | None = None,
-        replace: bool = False,
-    ) -> None:
-        """Add a route of ours to the main table; without `index` an `unreachable` one.
+    async def add_routes(
+        self, routes: Sequence[KernelRoute], *, replace: bool = False
+    ) -> tuple[KernelError | None, ...]:
+        """Add routes to the main table; for each what the kernel had against it.
 
-        KernelError EEXIST if the same destination and metric is there, unless it is to be replaced.
+        EEXIST if the same destination and metric is there, unless it is to be replaced.
         """
-        values: dict[str, object] = {"dst": str(destination), "proto": PROTOCOL, "table": MAIN_TABLE}
-        values["family"] = socket.AF_INET if destination.version == 4 else socket.AF_INET6
-        if index is None:
-            values["type"] = "unreachable"
-        else:
-            values["oif"] = index
-            values["scope"] = "link" if destination.version == 4 else "universe"
-        if source is not None:
-            values["prefsrc"] = str(source)
-        if metric is not None:
-            values["priority"] = metric
-        await self._request("route", "replace" if replace else "add", **values)
+        outcomes = await self._in_thread(lambda: rtnetlink.add_routes(self._raw, routes, replace=replace))
+        return tuple(KernelError(number, os.strerror(number)) if number else None for number in outcomes)
 
     async def remove_route(self, route: KernelRoute) -> None:
         """Take a route of ours away, as it was dumped; one that is gone is fine."""

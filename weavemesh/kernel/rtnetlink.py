@@ -1,15 +1,15 @@
-"""The two rtnetlink requests that may not run on the event loop, in plain sockets for use from a thread.
+"""The rtnetlink requests that may not run on the event loop, in plain sockets for use from a thread.
 
-Deleting a link waits for every CPU (15 ms and more), and a dump of thousands of routes takes its time too;
-pyroute2 filters dumps only after decoding all of them, whereas the kernel filters by protocol number itself
-when it is asked strictly. Everything else of rtnetlink is in `netlink.py`, through pyroute2.
+Deleting a link waits for every CPU (15 ms and more), and thousands of routes take their time too: they are added many
+in one go, and dumped through the kernel's own filter by protocol number (pyroute2 filters after decoding all of them).
+Everything else of rtnetlink is in `netlink.py`, through pyroute2.
 """
 
 import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -29,7 +29,10 @@ _KINDS: Final[dict[int, RouteKind]] = {
 }
 _RTM_DELLINK, _RTM_NEWROUTE, _RTM_GETROUTE = 17, 24, 26
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
+ACKNOWLEDGE, DUMP, INTERRUPTED = 0x4, 0x300, 0x10
+"""Flags of requests (NLM_F_ACK, NLM_F_DUMP) and of answers (NLM_F_DUMP_INTR)."""
+_NLM_F_REQUEST, _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x1, 0x100, 0x200, 0x400
+_TYPE_UNICAST, _TYPE_UNREACHABLE, _SCOPE_UNIVERSE, _SCOPE_LINK = 1, 7, 0, 253
 _RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 6, 7, 9, 15
 _RTM_F_CLONED = 0x200
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
@@ -39,6 +42,8 @@ _IFINFOMSG = struct.Struct("=BxHiII")
 _DUMP_ATTEMPTS: Final = 5
 """A dump that the kernel calls interrupted is repeated; a table that changes faster than that is taken as it is."""
 _RECEIVE_BYTES: Final = 1 << 16
+_REQUESTS_AT_ONCE: Final = 200
+"""Their acknowledgements, refusals with the request in them, must fit into the socket's buffer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def open_socket() -> socket.socket:
 
 def delete_link(sock: socket.socket, index: int) -> None:
     """Delete an interface; blocks for tens of milliseconds. Raises OSError (ENODEV if it is gone)."""
-    for _ in _request(sock, _RTM_DELLINK, _NLM_F_ACK, _IFINFOMSG.pack(0, 0, index, 0, 0)):
+    for _ in request(sock, _RTM_DELLINK, ACKNOWLEDGE, _IFINFOMSG.pack(0, 0, index, 0, 0)):
         pass
 
 
@@ -75,14 +80,70 @@ def dump_routes(sock: socket.socket, *, protocol: int | None) -> tuple[KernelRou
     return tuple(route for family in (socket.AF_INET, socket.AF_INET6) for route in _dump(sock, family, protocol))
 
 
+def add_routes(sock: socket.socket, routes: Sequence[KernelRoute], *, replace: bool) -> list[int]:
+    """Add unicast routes through interfaces, and unreachable ones; for each the errno, 0 if it is there now.
+
+    EEXIST if the same destination and metric is there, unless it is to be replaced.
+    """
+    flags = _NLM_F_REQUEST | ACKNOWLEDGE | _NLM_F_CREATE | (_NLM_F_REPLACE if replace else _NLM_F_EXCL)
+    outcomes: list[int] = []
+    for start in range(0, len(routes), _REQUESTS_AT_ONCE):
+        outcomes += _acknowledged(
+            sock, _RTM_NEWROUTE, flags, [_encode(r) for r in routes[start : start + _REQUESTS_AT_ONCE]]
+        )
+    return outcomes
+
+
+def _acknowledged(sock: socket.socket, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
+    """Send requests in one datagram; the errno of each."""
+    first = int.from_bytes(os.urandom(3), "little") << 7 | 1
+    sock.send(
+        b"".join(
+            _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
+            for sequence, body in enumerate(bodies, start=first)
+        )
+    )
+    outcomes: dict[int, int] = {}
+    while len(outcomes) < len(bodies):
+        datagram = memoryview(sock.recv(_RECEIVE_BYTES))
+        while len(datagram) >= _HEADER.size:
+            length, answer, _, sequence, _ = _HEADER.unpack_from(datagram)
+            if answer == _NLMSG_ERROR and first <= sequence < first + len(bodies):
+                outcomes[sequence] = -struct.unpack_from("=i", datagram, _HEADER.size)[0]
+            datagram = datagram[(length + 3) & ~3 :]
+    return [outcomes[sequence] for sequence in sorted(outcomes)]
+
+
+def _encode(route: KernelRoute) -> bytes:
+    family = socket.AF_INET if route.destination.version == 4 else socket.AF_INET6
+    unreachable = route.kind == "unreachable"
+    scope = _SCOPE_LINK if family == socket.AF_INET and not unreachable else _SCOPE_UNIVERSE
+    kind = _TYPE_UNREACHABLE if unreachable else _TYPE_UNICAST
+    length = route.destination.prefixlen
+    content = _RTMSG.pack(family, length, 0, 0, 0, route.protocol, scope, kind, 0)
+    content += _attribute(_RTA_DST, route.destination.network_address.packed)
+    content += _attribute(_RTA_TABLE, struct.pack("=I", route.table))
+    if route.index is not None:
+        content += _attribute(_RTA_OIF, struct.pack("=I", route.index))
+    if route.source is not None:
+        content += _attribute(_RTA_PREFSRC, route.source.packed)
+    if route.metric:
+        content += _attribute(_RTA_PRIORITY, struct.pack("=I", route.metric))
+    return content
+
+
+def _attribute(kind: int, content: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(content), kind) + content  # all contents here are multiples of 4 long
+
+
 def _dump(sock: socket.socket, family: int, protocol: int | None) -> list[KernelRoute]:
     body = _RTMSG.pack(family, 0, 0, 0, 0, protocol or 0, 0, 0, 0)
     routes: list[KernelRoute] = []
     for _ in range(_DUMP_ATTEMPTS):
         routes, interrupted = [], False
         try:
-            for kind, flags, payload in _request(sock, _RTM_GETROUTE, _NLM_F_DUMP, body):
-                interrupted = interrupted or bool(flags & _NLM_F_DUMP_INTR)
+            for kind, flags, payload in request(sock, _RTM_GETROUTE, DUMP, body):
+                interrupted = interrupted or bool(flags & INTERRUPTED)
                 route = _decode(payload) if kind == _RTM_NEWROUTE else None
                 if route is not None and protocol in (None, route.protocol):
                     routes.append(route)
@@ -95,8 +156,8 @@ def _dump(sock: socket.socket, family: int, protocol: int | None) -> list[Kernel
     return routes
 
 
-def _request(sock: socket.socket, kind: int, flags: int, body: bytes) -> Iterator[tuple[int, int, memoryview]]:
-    """The answers (message type, flags, payload) until the acknowledgement; OSError if that is an error."""
+def request(sock: socket.socket, kind: int, flags: int, body: bytes) -> Iterator[tuple[int, int, memoryview]]:
+    """The answers to a request (message type, flags, payload) up to its acknowledgement; OSError if that is one."""
     sequence = int.from_bytes(os.urandom(4), "little") or 1
     sock.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _NLM_F_REQUEST, sequence, 0) + body)
     while True:

@@ -55,7 +55,13 @@ def encode_peer(change: SetPeer) -> str:
         lines.append(f"preshared_key={bytes(change.preshared_key).hex()}")
     if change.endpoint is not None:
         lines.append(f"endpoint={change.endpoint.text()}")
-    return _request([*lines, *_allowed(change.allowed_ips)])
+    lines += _allowed(change.allowed_ips)
+    if change.greet:
+        # Switching keepalives on sends one, and with it a handshake; they are not wanted for longer.
+        for seconds in (1, 0):
+            lines += [f"public_key={bytes(change.public_key).hex()}", "update_only=true"]
+            lines += [f"persistent_keepalive_interval={seconds}"]
+    return _request(lines)
 
 
 def encode_discard(allowed_ips: tuple[IPNetwork, ...]) -> str:

@@ -13,6 +13,7 @@ import asyncio
 import errno
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -123,9 +124,10 @@ class Userspace:
         """See Device."""
         await self._speak(encode_device(private_key=private_key, listen_port=listen_port))
 
-    async def set_peer(self, change: SetPeer) -> None:
+    async def set_peers(self, changes: Sequence[SetPeer]) -> None:
         """See Device."""
-        await self._speak(encode_peer(change))
+        for change in changes:
+            await self._speak(encode_peer(change))
 
     async def discard_allowed_ips(self, allowed_ips: tuple[IPNetwork, ...]) -> None:
         """See Device."""

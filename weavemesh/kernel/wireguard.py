@@ -1,52 +1,38 @@
-"""WireGuard in the kernel, through generic netlink (Linux include/uapi/linux/wireguard.h).
+"""WireGuard in the kernel, through generic netlink: the socket. The messages are in `wgmessage.py`.
 
-pyroute2's `AsyncWireGuard` (0.9.7) gives the socket and the encoding of attributes; its `set()` and `info()`
-are not used: answers of concurrent `set()` calls can be taken for each other's, and a long dump's later
-messages are left to the caller. Here every request has its own sequence number, one peer is changed a
-message, allowed IPs are split, and the parts of a dump are joined by public key.
+Every request has its own sequence number, and requests that fail because of one peer are the caller's to repeat peer by
+peer. What the kernel does takes time in proportion to the peers: requests run in a thread, one at a time.
 """
 
 import asyncio
 import errno
+import os
 import socket
-from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Final
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.generic.wireguard import (
-    WG_CMD_GET_DEVICE,
-    WG_CMD_SET_DEVICE,
-    WG_GENL_VERSION,
-    WGPEER_F_REMOVE_ME,
-    WGPEER_F_UPDATE_ONLY,
-    AsyncWireGuard,
-    wgmsg,
-)
-
+from weavemesh.kernel import wgmessage
 from weavemesh.kernel.device import DeviceError, DeviceState
 from weavemesh.kernel.netlink import KernelError, Netlink
+from weavemesh.kernel.rtnetlink import ACKNOWLEDGE, DUMP, INTERRUPTED, request
 from weavemesh.overlay.diff import SetPeer
-from weavemesh.overlay.state import (
-    DISCARD_KEY,
-    Endpoint,
-    IPNetwork,
-    ObservedPeer,
-    PresharedKey,
-    PrivateKey,
-    PublicKey,
-)
+from weavemesh.overlay.state import DISCARD_KEY, IPNetwork, PrivateKey, PublicKey
 
-ALLOWED_IPS_PER_MESSAGE: Final = 1000
-"""The length of a netlink attribute has 16 bits: 2,000 allowed IPs fit, 3,000 do not."""
+T = TypeVar("T")
 
-_NLM_F_DUMP_INTR: Final = 0x10
+SYS_NET: Final = Path("/sys/class/net")
+_NETLINK_GENERIC: Final = 16
+_CONTROLLER: Final = 16
+"""Message type of generic netlink's own family (GENL_ID_CTRL)."""
 _DUMP_ATTEMPTS: Final = 5
+_RECEIVE_BUFFER_BYTES: Final = 1 << 20
 
 
 class KernelWireGuard:
-    """One `wireguard` interface of the namespace in which this was opened."""
+    """One `wireguard` interface of the namespace in which this was made."""
 
     datapath = "kernel"
     link_kind = "wireguard"
@@ -54,16 +40,20 @@ class KernelWireGuard:
     def __init__(self, interface: str, netlink: Netlink) -> None:
         self._interface = interface
         self._netlink = netlink
-        self._socket: AsyncWireGuard | None = None
-        self._opening = asyncio.Lock()
-        self._dumping = asyncio.Lock()
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        self._family = 0
+        self._speaking = threading.Lock()
+        self.requests = 0
+        """How many requests that change the device were sent."""
 
     async def create(self) -> None:
         """See Device."""
         try:
-            await self._netlink.add_link(self._interface, kind=self.link_kind)
+            index = await self._netlink.add_link(self._interface, kind=self.link_kind)
         except KernelError as error:
             raise DeviceError(error.reason) from error
+        _thread_napi(self._interface, index)
 
     async def is_served(self) -> bool:
         """See Device: the kernel itself serves it."""
@@ -71,138 +61,79 @@ class KernelWireGuard:
 
     async def read(self) -> DeviceState:
         """See Device. A dump that the kernel calls interrupted is repeated."""
-        async with self._dumping:
-            for _ in range(_DUMP_ATTEMPTS):
-                messages = await self._request(WG_CMD_GET_DEVICE, NLM_F_DUMP, [])
-                if not any(message["header"]["flags"] & _NLM_F_DUMP_INTR for message in messages):
-                    return _state(messages)
-        raise DeviceError("the device changes faster than it can be read")
+        return await self._in_thread(self._dump)
 
     async def configure(self, *, private_key: PrivateKey | None, listen_port: int | None) -> None:
         """See Device."""
-        attributes: list[list[object]] = []
-        if private_key is not None:
-            attributes.append(["WGDEVICE_A_PRIVATE_KEY", private_key.text()])
-        if listen_port is not None:
-            attributes.append(["WGDEVICE_A_LISTEN_PORT", listen_port])
-        await self._request(WG_CMD_SET_DEVICE, NLM_F_ACK, attributes)
+        message = wgmessage.configure(self._interface, private_key=private_key, listen_port=listen_port)
+        await self._change([message])
 
-    async def set_peer(self, change: SetPeer) -> None:
+    async def set_peers(self, changes: Sequence[SetPeer]) -> None:
         """See Device."""
-        first: list[list[object]] = []
-        if change.preshared_key is not None:
-            first.append(["WGPEER_A_PRESHARED_KEY", change.preshared_key.text()])
-        if change.endpoint is not None:
-            address = {"addr": str(change.endpoint.address), "port": change.endpoint.port}
-            first.append(["WGPEER_A_ENDPOINT", address])
-        flags = WGPEER_F_UPDATE_ONLY if change.exists else 0
-        chunks = list(_chunks(change.allowed_ips)) or [()]
-        await self._set_peer(change.public_key, flags, first, chunks[0])
-        for chunk in chunks[1:]:
-            await self._set_peer(change.public_key, WGPEER_F_UPDATE_ONLY, [], chunk)
+        await self._change(list(wgmessage.set_peers(self._interface, changes)))
 
     async def discard_allowed_ips(self, allowed_ips: tuple[IPNetwork, ...]) -> None:
         """See Device."""
-        for chunk in _chunks(allowed_ips):
-            await self._set_peer(DISCARD_KEY, 0, [], chunk)
+        taker = SetPeer(DISCARD_KEY, exists=False, preshared_key=None, endpoint=None, allowed_ips=allowed_ips)
+        await self.set_peers([taker])
         await self.remove_peer(DISCARD_KEY)
 
     async def remove_peer(self, public_key: PublicKey) -> None:
         """See Device."""
-        await self._set_peer(public_key, WGPEER_F_REMOVE_ME, [], ())
+        await self._change([wgmessage.remove_peer(self._interface, public_key)])
 
     async def close(self) -> None:
         """See Device."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._socket.close()
 
-    async def _set_peer(
-        self, public_key: PublicKey, flags: int, attributes: list[list[object]], chunk: Iterable[IPNetwork]
-    ) -> None:
-        peer = [["WGPEER_A_PUBLIC_KEY", public_key.text()], ["WGPEER_A_FLAGS", flags], *attributes]
-        if allowed_ips := [{"attrs": _allowed_ip(network)} for network in chunk]:
-            peer.append(["WGPEER_A_ALLOWEDIPS", allowed_ips])
-        await self._request(WG_CMD_SET_DEVICE, NLM_F_ACK, [["WGDEVICE_A_PEERS", [{"attrs": peer}]]])
+    async def _change(self, messages: list[bytes]) -> None:
+        def send() -> None:
+            for message in messages:
+                self.requests += 1
+                for _ in request(self._socket, self._family_number(), ACKNOWLEDGE, message):
+                    pass
 
-    async def _request(self, command: int, flags: int, attributes: list[list[object]]) -> list[wgmsg]:
-        message = wgmsg()
-        message["cmd"] = command
-        message["version"] = WG_GENL_VERSION
-        message["attrs"] = [["WGDEVICE_A_IFNAME", self._interface], *attributes]
+        await self._in_thread(send)
+
+    def _dump(self) -> DeviceState:
+        for _ in range(_DUMP_ATTEMPTS):
+            question = wgmessage.ask_device(self._interface)
+            answers = list(request(self._socket, self._family_number(), DUMP, question))
+            if not any(flags & INTERRUPTED for _, flags, _ in answers):
+                return wgmessage.decode_device(payload for _, _, payload in answers)
+        raise DeviceError("the device changes faster than it can be read")
+
+    def _family_number(self) -> int:
+        if not self._family:
+            for _, _, payload in request(self._socket, _CONTROLLER, ACKNOWLEDGE, wgmessage.ask_family()):
+                self._family = wgmessage.family_in(payload) or self._family
+        return self._family
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """One at a time: also after a caller was cancelled, whose thread goes on to the end."""
+
+        def run() -> T:
+            with self._speaking:
+                return work()
+
         try:
-            opened = await self._open()
-            answers = await opened.nlm_request(message, msg_type=opened.prid, msg_flags=NLM_F_REQUEST | flags)
-            return [answer async for answer in answers]
-        except NetlinkError as error:
+            return await asyncio.to_thread(run)
+        except OSError as error:
             raise DeviceError(_reason(error)) from error
 
-    async def _open(self) -> AsyncWireGuard:
-        async with self._opening:
-            if self._socket is None:
-                opened = AsyncWireGuard(ext_ack=True)
-                try:
-                    await opened.setup_endpoint()
-                except NetlinkError:
-                    opened.close()
-                    raise
-                self._socket = opened
-            return self._socket
+
+def _thread_napi(interface: str, index: int) -> None:
+    """Let each peer's packets be decrypted in a thread of its own, which the scheduler can place: for speed only.
+
+    The files may be those of another network namespace (a container that was not given its own): the number tells.
+    """
+    folder = SYS_NET / interface
+    with suppress(OSError):
+        if (folder / "ifindex").read_text().strip() == str(index):
+            (folder / "threaded").write_text("1")
 
 
-def _reason(error: NetlinkError) -> str:
-    if error.code == errno.EADDRINUSE:
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
         return "the UDP port is taken by another program"
-    return str(error.args[1])
-
-
-def _chunks(networks: tuple[IPNetwork, ...]) -> Iterator[tuple[IPNetwork, ...]]:
-    for start in range(0, len(networks), ALLOWED_IPS_PER_MESSAGE):
-        yield networks[start : start + ALLOWED_IPS_PER_MESSAGE]
-
-
-def _allowed_ip(network: IPNetwork) -> list[list[object]]:
-    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-    return [
-        ["WGALLOWEDIP_A_FAMILY", family],
-        ["WGALLOWEDIP_A_IPADDR", network.network_address.packed],
-        ["WGALLOWEDIP_A_CIDR_MASK", network.prefixlen],
-    ]
-
-
-def _state(messages: list[wgmsg]) -> DeviceState:
-    private_key: PrivateKey | None = None
-    listen_port = 0
-    parts: dict[PublicKey, list[wgmsg]] = {}
-    for message in messages:
-        if raw := message.get_attr("WGDEVICE_A_PRIVATE_KEY"):
-            private_key = PrivateKey.from_text(raw.decode("ascii"))
-        listen_port = message.get_attr("WGDEVICE_A_LISTEN_PORT") or listen_port
-        for part in message.get_attr("WGDEVICE_A_PEERS") or ():
-            key = PublicKey.from_text(part.get_attr("WGPEER_A_PUBLIC_KEY").decode("ascii"))
-            parts.setdefault(key, []).append(part)
-    return DeviceState(private_key, listen_port, tuple(_peer(key, found) for key, found in parts.items()))
-
-
-def _peer(key: PublicKey, parts: list[wgmsg]) -> ObservedPeer:
-    """One peer from its parts: the first has everything but perhaps the rest of the allowed IPs."""
-    first = parts[0]
-    secret = first.get_attr("WGPEER_A_PRESHARED_KEY")
-    preshared_key = PresharedKey.from_text(secret.decode("ascii")) if secret else None
-    endpoint = first.get_attr("WGPEER_A_ENDPOINT")
-    handshake = first.get_attr("WGPEER_A_LAST_HANDSHAKE_TIME")
-    return ObservedPeer(
-        public_key=key,
-        preshared_key=preshared_key if preshared_key and any(bytes(preshared_key)) else None,
-        endpoint=Endpoint(ip_address(endpoint["addr"]), endpoint["port"]) if endpoint else None,
-        allowed_ips=tuple(
-            _network(allowed) for part in parts for allowed in part.get_attr("WGPEER_A_ALLOWEDIPS") or ()
-        ),
-        last_handshake=handshake["tv_sec"] + handshake["tv_nsec"] / 1e9 if handshake["tv_sec"] else None,
-        rx_bytes=int(first.get_attr("WGPEER_A_RX_BYTES")),
-        tx_bytes=int(first.get_attr("WGPEER_A_TX_BYTES")),
-    )
-
-
-def _network(allowed: wgmsg) -> IPv4Network | IPv6Network:
-    return ip_network(allowed["addr"])
+    return os.strerror(error.errno or errno.EIO)

@@ -8,15 +8,18 @@ taken away, in an order in which no packet can leave in clear and none that has 
 3. peers: new ones, and what is new of those that stay. An allowed IP that changes its peer is set on the new
    one, which takes it from the old one in one step (WireGuard's cryptokey table holds each prefix once);
 4. routes into the device;
-5. removals: routes, allowed IPs, peers, addresses.
+5. a device that has a key gets the other one that it is to have: when all its peers have the secrets that go with it;
+6. removals: routes, allowed IPs, peers, addresses.
 
 A learned endpoint outranks a wished one as long as the tunnel is alive: WireGuard follows its peer through
 NATs by itself, and writing the wish over it would break what works.
 
+A peer that changes its key (`weavemesh.rotation`) is a new peer to WireGuard. It takes the allowed IPs from the old
+one, inherits where that was heard from, and is greeted at once: it cannot send before a handshake with the new key.
+
 Not here: performing the actions (`weavemesh.kernel.applier`).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from weavemesh.overlay.state import (
@@ -94,6 +97,8 @@ class SetPeer:
     endpoint: Endpoint | None
     allowed_ips: tuple[IPNetwork, ...]
     """To be added to those that it has."""
+    greet: bool = False
+    """Shake hands at once, without waiting for a packet to send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +165,13 @@ def diff(desired: DesiredState, observed: ObservedState, *, now: float) -> tuple
     """
     added, removed = _route_changes(desired.routes, observed.routes)
     peers, discarded = _peer_changes(desired.peers, observed.peers, now)
+    device, key = _device_changes(desired, observed)
     return (
         *(action for action in added if action.route.kind == "unreachable"),
-        *_device_changes(desired, observed),
+        *device,
         *peers,
         *(action for action in added if action.route.kind == "device"),
+        *key,
         *removed,
         *discarded,
         *(RemoveAddress(address) for address in observed.addresses if address not in desired.addresses),
@@ -185,20 +192,23 @@ def absent(interface: str, routes: tuple[Route, ...]) -> ObservedState:
     )
 
 
-def _device_changes(desired: DesiredState, observed: ObservedState) -> Iterable[Action]:
-    if observed.mtu == 0:
-        yield CreateDevice(desired.interface)
+def _device_changes(desired: DesiredState, observed: ObservedState) -> tuple[list[Action], list[Action]]:
+    """What comes before the peers, and the exchange of one key for another, which comes after them."""
+    changes: list[Action] = [CreateDevice(desired.interface)] if observed.mtu == 0 else []
     key = None if desired.private_key == observed.private_key else desired.private_key
     port = None if desired.listen_port == observed.listen_port else desired.listen_port
+    exchange: list[Action] = []
+    if key is not None and observed.private_key is not None:
+        exchange.append(ConfigureDevice(key, None))
+        key = None
     if key is not None or port is not None:
-        yield ConfigureDevice(key, port)
+        changes.append(ConfigureDevice(key, port))
     if desired.mtu != observed.mtu:
-        yield SetMtu(desired.mtu)
-    for address in desired.addresses:
-        if address not in observed.addresses:
-            yield AddAddress(address)
+        changes.append(SetMtu(desired.mtu))
+    changes += [AddAddress(address) for address in desired.addresses if address not in observed.addresses]
     if not observed.up:
-        yield BringUp()
+        changes.append(BringUp())
+    return changes, exchange
 
 
 def _peer_changes(
@@ -210,10 +220,16 @@ def _peer_changes(
     for peer in desired:
         for network in peer.allowed_ips:
             wanted.setdefault(network, peer.public_key)
+    leaving = {
+        frozenset(peer.allowed_ips): peer for peer in observed if peer.public_key not in kept and peer.allowed_ips
+    }
     changes: list[Action] = []
     for peer in desired:
         own = tuple(network for network in peer.allowed_ips if wanted[network] == peer.public_key)
-        if change := _peer_change(peer, own, seen.get(peer.public_key), now):
+        present = seen.get(peer.public_key)
+        if present is None:
+            changes.append(_new_peer(peer, own, leaving.get(frozenset(own)), now))
+        elif change := _peer_change(peer, own, present, now):
             changes.append(change)
     superfluous = tuple(
         network for peer in observed if peer.public_key in kept for network in peer.allowed_ips if network not in wanted
@@ -223,17 +239,24 @@ def _peer_changes(
     return changes, removals
 
 
+def _new_peer(
+    peer: WireGuardPeer, allowed_ips: tuple[IPNetwork, ...], before: ObservedPeer | None, now: float
+) -> SetPeer:
+    """`before` is a peer that goes and had exactly these allowed IPs: the same one with its former key."""
+    succeeds = before is not None and _is_live(before, now)
+    return SetPeer(
+        peer.public_key,
+        exists=False,
+        preshared_key=peer.preshared_key,
+        endpoint=before.endpoint if before is not None and succeeds else peer.endpoint,
+        allowed_ips=allowed_ips,
+        greet=succeeds,
+    )
+
+
 def _peer_change(
-    peer: WireGuardPeer, allowed_ips: tuple[IPNetwork, ...], seen: ObservedPeer | None, now: float
+    peer: WireGuardPeer, allowed_ips: tuple[IPNetwork, ...], seen: ObservedPeer, now: float
 ) -> SetPeer | None:
-    if seen is None:
-        return SetPeer(
-            peer.public_key,
-            exists=False,
-            preshared_key=peer.preshared_key,
-            endpoint=peer.endpoint,
-            allowed_ips=allowed_ips,
-        )
     preshared_key = None if peer.preshared_key == seen.preshared_key else peer.preshared_key or NO_PRESHARED_KEY
     endpoint = None if peer.endpoint == seen.endpoint or _is_live(seen, now) else peer.endpoint
     held = set(seen.allowed_ips)

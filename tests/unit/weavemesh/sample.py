@@ -276,6 +276,9 @@ class SampleAgent:
         self.targets -= set(request.targets)
         return Changed(sentences=tuple(f"{target} is forgotten" for target in known))
 
+    async def rotate(self) -> Changed:
+        return Changed(sentences=("the key is another one",))
+
     async def stop(self, request: StopRequest) -> None:
         assert request.reason is not None
         self.stopped.set()

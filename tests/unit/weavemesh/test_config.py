@@ -98,6 +98,9 @@ def test_what_is_given_arrives() -> None:
         Options(nickname="n" * 65),
         Options(datapath="carrier pigeon"),
         Options(log_level="loud"),
+        Options(rotate_key_every="often"),
+        Options(rotate_key_every="59s"),
+        Options(rotate_key_every="3651d"),
         Options(advertise=("host1",)),
         Options(advertise=("127.0.0.1",)),
         Options(targets=("",)),
@@ -115,6 +118,13 @@ def test_a_subnet_outside_the_range_is_refused_with_both_named() -> None:
     with pytest.raises(UserError, match=r"10.128.0.0/16 is not inside the range 10.32.0.0/12") as caught:
         checked(Options(ipalloc_default_subnet="10.128.0.0/16"))
     assert "--ipalloc-range" in caught.value.remedy
+
+
+def test_a_period_is_a_number_with_a_unit() -> None:
+    assert checked(Options()).rotate_key_every_s is None
+    assert checked(Options(rotate_key_every="never")).rotate_key_every_s is None
+    assert checked(Options(rotate_key_every="90m")).rotate_key_every_s == 5400.0
+    assert checked(Options(rotate_key_every="30d")).rotate_key_every_s == 2592000.0
 
 
 def test_the_secret_is_given_once() -> None:

@@ -19,6 +19,15 @@ def test_an_identity_is_made_once_and_kept(tmp_path: Path) -> None:
     assert all((tmp_path / name).stat().st_mode & 0o777 == 0o600 for name in os.listdir(tmp_path))
 
 
+def test_the_wireguard_key_is_renewed_on_disk_too_and_the_name_stays(tmp_path: Path) -> None:
+    identity = Identity.load_or_create(tmp_path, nickname="host1")
+    former, name = identity.wireguard_public_key, identity.name
+    identity.renew_wireguard_key(tmp_path)
+    kept = Identity.load_or_create(tmp_path, nickname="host1")
+    assert kept.wireguard_public_key == identity.wireguard_public_key != former
+    assert (kept.wireguard_key, kept.name) == (identity.wireguard_key, name)
+
+
 def test_the_nickname_is_the_hosts_name_unless_given() -> None:
     assert Identity.generate().nickname == os.uname().nodename
     assert Identity.generate(nickname="host1").nickname == "host1"

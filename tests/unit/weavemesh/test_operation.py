@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import msgspec
+import pytest
 
 import gossip
 from ipam_crdt import Allocator, Electorate, Owner
@@ -17,16 +18,22 @@ from tests.unit.weavemesh.test_reconciler import RecordingTunnel
 from weavemesh.api.message import ConnectRequest, ForgetRequest, StopRequest
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.config import check
+from weavemesh.error import UserError
 from weavemesh.kernel.pod import PodWiring
 from weavemesh.membership import Membership
 from weavemesh.operation import Operation
 from weavemesh.option import Options, save_options, saved_options
 from weavemesh.overlay.probe import Prober
+from weavemesh.overlay.state import PublicKey
 from weavemesh.pool import AddressPool
 from weavemesh.probing import TunnelProbes
 from weavemesh.secret import ClusterSecret
 from weavemesh.transport.memory import MemoryNetwork
 from weavemesh.trust import Secrets
+
+
+async def other_key() -> PublicKey:
+    return PublicKey(bytes([9] * 32))
 
 
 def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> None:
@@ -71,6 +78,7 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
             kernel=RecordingTunnel(),
             wiring=wiring,
             readiness=readiness,
+            rotate_key=other_key,
             findings=lambda: (),
             stop_agent=lambda: None,
         )
@@ -78,6 +86,16 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
         await wiring.close()
 
     asyncio.run(scenario())
+
+
+def test_a_new_key_is_named_and_made_only_when_ready(tmp_path: Path) -> None:
+    async def question(operation: Operation) -> None:
+        (sentence,) = (await operation.rotate()).sentences
+        assert PublicKey(bytes([9] * 32)).text() in sentence
+        with pytest.raises(UserError, match="is not ready"):
+            await replace(operation, readiness=ReadinessLog()).rotate()
+
+    asked(tmp_path, question)
 
 
 def test_a_peer_that_is_alone_is_well(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -84,6 +85,41 @@ def test_a_failure_is_kept_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> N
     tunnel = RecordingTunnel(("no such device",), ())
     kept = run(tunnel, lambda: DESIRED, applies=2)
     assert kept.failures == ()
+
+
+def test_settling_waits_for_a_plan_that_is_made_afterwards() -> None:
+    """Not for one that was being applied when it was asked, and not for one that fails."""
+    tunnel = RecordingTunnel((), ("busy",), ())
+    plans = iter(range(100))
+
+    async def scenario() -> None:
+        kept = Reconciler(tunnel, lambda: replace(DESIRED, mtu=1280 + next(plans)))
+        settled: list[int] = []
+
+        async def settle() -> None:
+            await kept.settle()
+            settled.append(len(tunnel.applied))
+
+        async with asyncio.TaskGroup() as group:
+            waiting: list[asyncio.Task[None]] = []
+
+            def ask_during_the_first() -> None:
+                if len(tunnel.applied) == 1:
+                    waiting.append(group.create_task(settle()))
+
+            tunnel.on_apply = ask_during_the_first
+            running = group.create_task(kept.run())
+            kept.changed()
+            async with asyncio.timeout(5):
+                await kept.wait_applied()
+                await waiting[0]
+            running.cancel()
+        assert settled == [3]
+
+    monkeypatched = pytest.MonkeyPatch()
+    with monkeypatched.context() as patch:
+        patch.setattr(reconciler, "RETRY_S", 0.01)
+        asyncio.run(scenario())
 
 
 def test_without_a_plan_the_kernel_is_left_alone() -> None:

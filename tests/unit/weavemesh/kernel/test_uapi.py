@@ -142,6 +142,12 @@ def test_requests_say_what_is_to_change_and_no_more() -> None:
         "endpoint=192.0.2.2:6783\nallowed_ip=10.33.0.0/16\n\n"
     )
     assert encode_peer(SetPeer(KEY, True, None, None, ())) == f"set=1\npublic_key={hexadecimal}\nupdate_only=true\n\n"
+    greeting = "".join(
+        f"public_key={hexadecimal}\nupdate_only=true\npersistent_keepalive_interval={seconds}\n" for seconds in (1, 0)
+    )
+    assert encode_peer(SetPeer(KEY, True, None, None, (), greet=True)) == (
+        f"set=1\npublic_key={hexadecimal}\nupdate_only=true\n{greeting}\n"
+    )
     nobody = bytes(DISCARD_KEY).hex()
     assert encode_discard((ip_network("10.33.0.0/16"),)) == (
         f"set=1\npublic_key={nobody}\nallowed_ip=10.33.0.0/16\npublic_key={nobody}\nremove=true\n\n"

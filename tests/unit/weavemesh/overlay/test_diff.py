@@ -13,6 +13,7 @@ from weavemesh.overlay.diff import (
     HANDSHAKE_LIVE_S,
     NO_PRESHARED_KEY,
     AddRoute,
+    ConfigureDevice,
     CreateDevice,
     DiscardAllowedIps,
     RemovePeer,
@@ -22,7 +23,15 @@ from weavemesh.overlay.diff import (
     diff,
 )
 from weavemesh.overlay.plan import PlanInput, plan
-from weavemesh.overlay.state import DISCARD_KEY, DesiredState, Endpoint, ObservedPeer, ObservedState
+from weavemesh.overlay.state import (
+    DISCARD_KEY,
+    DesiredState,
+    Endpoint,
+    ObservedPeer,
+    ObservedState,
+    PresharedKey,
+    PrivateKey,
+)
 
 NOW = 1_000_000.0
 
@@ -121,6 +130,40 @@ def test_a_discarding_peer_left_by_a_crash_is_removed() -> None:
     state = reached(ONE_PEER)
     left = replace(state, peers=(*state.peers, ObservedPeer(DISCARD_KEY, None, None, (), None, 0, 0)))
     assert diff(ONE_PEER, left, now=NOW) == (RemovePeer(DISCARD_KEY),)
+
+
+def test_a_key_is_exchanged_when_all_peers_have_the_secrets_that_go_with_it() -> None:
+    wish = replace(
+        ONE_PEER,
+        private_key=PrivateKey(bytes([8] * 32)),
+        peers=tuple(replace(one, preshared_key=PresharedKey(bytes([8] * 32))) for one in ONE_PEER.peers),
+    )
+    secret, key = diff(wish, reached(ONE_PEER), now=NOW)
+    assert isinstance(secret, SetPeer) and secret.preshared_key == PresharedKey(bytes([8] * 32))
+    assert key == ConfigureDevice(PrivateKey(bytes([8] * 32)), None)
+
+
+def test_a_peer_with_another_key_inherits_its_endpoint_and_is_greeted() -> None:
+    renewed = replace(ONE_PEER, peers=tuple(replace(one, public_key=public_key(7)) for one in ONE_PEER.peers))
+    roamed = with_peer(reached(ONE_PEER), endpoint=endpoint(9), last_handshake=NOW)
+    successor, gone = diff(renewed, roamed, now=NOW)
+    assert isinstance(successor, SetPeer) and gone == RemovePeer(public_key(2))
+    assert (successor.public_key, successor.endpoint, successor.greet) == (public_key(7), endpoint(9), True)
+    silent = with_peer(reached(ONE_PEER), endpoint=endpoint(9), last_handshake=NOW - HANDSHAKE_LIVE_S)
+    successor, _ = diff(renewed, silent, now=NOW)
+    assert isinstance(successor, SetPeer)
+    assert (successor.endpoint, successor.greet) == (endpoint(2), False)
+
+
+def test_a_peer_that_takes_over_a_part_of_anothers_ranges_is_not_the_same_peer() -> None:
+    before = reached(plan(known({2: "10.33.0.0/24 10.34.0.0/24"}, peer(2))))
+    after = plan(known({3: "10.33.0.0/24"}, peer(3)))
+    (successor,) = (
+        action
+        for action in diff(after, with_peer(before, endpoint=endpoint(9), last_handshake=NOW), now=NOW)
+        if isinstance(action, SetPeer)
+    )
+    assert (successor.endpoint, successor.greet) == (endpoint(3), False)
 
 
 NETWORKS = [f"10.{number}.0.0/24" for number in range(33, 41)]

@@ -2,8 +2,9 @@
 # make test   sets everything up and passes the tests (as root: all of them)
 # make check  the quick part: format, lint, types, import contracts, pure tests with few seeds
 # make test-kernel  all tests that need a kernel, in a guest whose kernel has WireGuard (builds that kernel first, once)
+# make demo-vm  three guests with kernels and systemds of their own, in two clouds, installed from the wheel
 # make bench  the benchmarks, as tables
-.PHONY: demo test test-kernel check lint bench setup constraints clean
+.PHONY: demo demo-vm test test-kernel check lint bench setup constraints clean
 
 BIN := .venv/bin
 
@@ -12,6 +13,9 @@ setup:
 
 demo: setup
 	@$(BIN)/python deploy/demo/two_clouds.py
+
+demo-vm: setup
+	@$(BIN)/python deploy/vagrant/guests.py
 
 lint: setup
 	@$(BIN)/ruff format --check -q .

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -102,20 +102,9 @@ class Capture:
 
     def judge(self, *, port: int, marker: bytes) -> Verdict:
         """Take the packets apart; `port` is the port of the mesh, TCP and UDP."""
-        verdict = Verdict(lost=self._packets_lost())
-        verdict.marker = self._file.read_bytes().count(marker)
-        streams: dict[tuple[bytes, int, bytes, int], dict[int, bytes]] = defaultdict(dict)
-        for frame in self._frames():
-            kind = self._classify(frame, port, streams)
-            if kind == "wireguard":
-                verdict.wireguard += 1
-            elif kind == "tcp":
-                verdict.tls += 1
-            elif kind != "arp":
-                verdict.plain[kind] += 1
-        for segments in streams.values():
-            if not _is_tls(segments):
-                verdict.plain["TCP stream that is not TLS"] += 1
+        verdict = judge_frames(frames_of(self._file), port=port)
+        verdict.lost = self._packets_lost()
+        verdict.marker = self.markers(marker)
         return verdict
 
     def markers(self, marker: bytes) -> int:
@@ -125,32 +114,60 @@ class Capture:
     def _packets_lost(self) -> int:
         return sum(int(line.split()[0]) for line in self._log.read_text().splitlines() if "dropped by kernel" in line)
 
-    def _frames(self) -> Iterator[bytes]:
-        with self._file.open("rb") as stream:
-            for _, frame in dpkt.pcap.Reader(stream):
-                yield frame
 
-    @staticmethod
-    def _classify(frame: bytes, port: int, streams: dict[tuple[bytes, int, bytes, int], dict[int, bytes]]) -> str:
-        ethernet = dpkt.ethernet.Ethernet(frame)
-        packet = ethernet.data
-        if isinstance(packet, dpkt.arp.ARP):
-            return "arp"
-        if not isinstance(packet, dpkt.ip.IP | dpkt.ip6.IP6):
-            return f"ethertype {ethernet.type:#06x}"
-        segment = packet.data
-        if isinstance(packet, dpkt.ip6.IP6) and isinstance(segment, dpkt.icmp6.ICMP6):
-            return "arp" if segment.type in range(133, 138) or segment.type == 143 else "ICMPv6"  # neighbour discovery
-        if isinstance(segment, dpkt.udp.UDP) and port in (segment.sport, segment.dport):
-            is_wireguard = (
-                segment.data[:1] and segment.data[0] in WIREGUARD_MESSAGE_TYPES and segment.data[1:4] == bytes(3)
-            )
-            return "wireguard" if is_wireguard else "UDP that is not WireGuard"
-        if isinstance(segment, dpkt.tcp.TCP) and port in (segment.sport, segment.dport):
-            if segment.data:
-                streams[packet.src, segment.sport, packet.dst, segment.dport][segment.seq] = segment.data
-            return "tcp"
-        return f"{type(packet).__name__}/{type(segment).__name__}"
+def frames_of(file: Path) -> Iterator[bytes]:
+    """The frames that tcpdump wrote."""
+    with file.open("rb") as stream:
+        for _, frame in dpkt.pcap.Reader(stream):
+            yield frame
+
+
+def judge_frames(frames: Iterable[bytes], *, port: int) -> Verdict:
+    """Take Ethernet frames apart; `port` is the port of the mesh, TCP and UDP."""
+    verdict = Verdict()
+    streams: dict[tuple[bytes, int, bytes, int], dict[int, bytes]] = defaultdict(dict)
+    for frame in frames:
+        kind = _classify(frame, port, streams)
+        if kind == "wireguard":
+            verdict.wireguard += 1
+        elif kind == "tcp":
+            verdict.tls += 1
+        elif kind != "arp":
+            verdict.plain[kind] += 1
+    for segments in streams.values():
+        if not _is_tls(segments):
+            verdict.plain["TCP stream that is not TLS"] += 1
+    return verdict
+
+
+def _classify(frame: bytes, port: int, streams: dict[tuple[bytes, int, bytes, int], dict[int, bytes]]) -> str:
+    ethernet = dpkt.ethernet.Ethernet(frame)
+    packet = ethernet.data
+    if isinstance(packet, dpkt.arp.ARP):
+        return "arp"
+    if not isinstance(packet, dpkt.ip.IP | dpkt.ip6.IP6):
+        return f"ethertype {ethernet.type:#06x}"
+    segment = packet.data
+    if isinstance(packet, dpkt.ip6.IP6) and isinstance(segment, dpkt.icmp6.ICMP6):
+        return "arp" if segment.type in range(133, 138) or segment.type == 143 else "ICMPv6"  # neighbour discovery
+    if isinstance(segment, dpkt.icmp.ICMP) and _returns_a_tunnel_packet(segment, port):
+        return "arp"
+    if isinstance(segment, dpkt.udp.UDP) and port in (segment.sport, segment.dport):
+        is_wireguard = segment.data[:1] and segment.data[0] in WIREGUARD_MESSAGE_TYPES and segment.data[1:4] == bytes(3)
+        return "wireguard" if is_wireguard else "UDP that is not WireGuard"
+    if isinstance(segment, dpkt.tcp.TCP) and port in (segment.sport, segment.dport):
+        if segment.data:
+            streams[packet.src, segment.sport, packet.dst, segment.dport][segment.seq] = segment.data
+        return "tcp"
+    return f"{type(packet).__name__}/{type(segment).__name__}"
+
+
+def _returns_a_tunnel_packet(message: dpkt.icmp.ICMP, port: int) -> bool:
+    """An error of a host without a device, about a WireGuard packet: it quotes no more than that packet's beginning."""
+    if not isinstance(message.data, dpkt.icmp.ICMP.Unreach):
+        return False
+    quoted = message.data.data
+    return isinstance(quoted, dpkt.ip.IP) and isinstance(quoted.data, dpkt.udp.UDP) and quoted.data.dport == port
 
 
 def _is_tls(segments: dict[int, bytes]) -> bool:

@@ -2,7 +2,7 @@
 
 A guest is one process of the host (and one for each of its own processes). Its root is the host's, so whatever is
 installed here is there at the same path; what it writes goes to its memory, except into its share folder. Counterpart
-inside: init.sh, which is told the numbers of scripts to run.
+inside: init.sh and serve.sh, which is told the numbers of scripts to run.
 """
 
 import os
@@ -71,18 +71,31 @@ class Guest:
         memory_mib: int = MEMORY_MIB,
         interfaces: Sequence[str] = (),
         prefix: Sequence[str] = (),
+        systemd: bool = False,
     ) -> None:
+        """`interfaces` and `prefix` come from `lan`. With `systemd`, services can be started by units."""
         self.name = name
         self._kernel = kernel
         self._memory_mib = memory_mib
         self._interfaces = interfaces
         self._prefix = prefix
+        self._first = "systemd" if systemd else "serve"
         self._last = 0
         self._statuses: dict[str, int] = {}
         self._unread = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        self.launch()
+        try:
+            self.wait_until_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def launch(self) -> None:
+        """Begin to boot. The guest ends with the thread that does this, so not in one of a pool."""
         self.share = Path(tempfile.mkdtemp(prefix="wmguest-"))
         requests_in, self._requests = os.pipe()
         self._answers, answers_out = os.pipe()
@@ -92,12 +105,10 @@ class Guest:
         finally:
             for descriptor in (requests_in, answers_out, console):
                 os.close(descriptor)
-        try:
-            self._await("ready", timeout_s=BOOT_S, what="the guest to boot")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+
+    def wait_until_up(self) -> None:
+        """Return when commands can be run. GuestError if it does not come to that."""
+        self._await("ready", timeout_s=BOOT_S, what="the guest to boot")
 
     def __exit__(self, *_: object) -> None:
         if self._process is None:
@@ -166,6 +177,7 @@ class Guest:
             *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "loglevel=3"),
             *("con=null", f"con0=null,fd:{console}", f"con1=fd:{requests},fd:{answers}", f"con2=null,fd:{ours}"),
             *(f"init={HERE / 'init.sh'}", f"wm_share={self.share}", f"wm_name={self.name}"),
+            f"wm_init={self._first}",
             *self._interfaces,
         ]
         # A process id namespace of its own, which ends with us: a guest's processes are processes of the host.

@@ -1,16 +1,17 @@
 #!/bin/bash
 # The first process of a guest. Its root is the host's, read-only, under a file system in memory; the folder named on the
-# kernel's command line (wm_share=) is the host's own, writable. Counterpart: guest.py.
-#
-# Requests come as lines on /dev/tty1: a number N stands for the script N.sh in the folder; it is run in the background, and
-# the line "N STATUS" is the answer. At last comes "off".
+# kernel's command line (wm_share=) is the host's own, writable. Then serve.sh does what guest.py asks for: as the first
+# process itself, or (wm_init=systemd) as the only service of a systemd that starts nothing of the host's.
 set -eu
+here=$(dirname "$0")
+first=
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 for word in $(</proc/cmdline); do
     case $word in
         wm_share=*) share=${word#*=} ;;
         wm_name=*) name=${word#*=} ;;
+        wm_init=*) first=${word#*=} ;;
     esac
 done
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -31,21 +32,27 @@ hostname "$name"
 ip link set lo up
 cd $root
 pivot_root . run/host
-exec chroot . /bin/bash -c '
-share=$1
-exec 3<>/dev/tty1
-stty -F /dev/tty1 raw -echo
-stty -F /dev/tty2 raw -echo
-echo "ready 0" >&3
-while read -r request <&3; do
-    [ "$request" = off ] && break
-    (
-        status=0
-        setsid --wait bash "$share/$request.sh" 3>&- || status=$?
-        sync -d "$share/$request.out" "$share/$request.err" 2>/dev/null
-        echo "$request $status" >&3
-    ) &
+if [ "$first" != systemd ]; then
+    exec chroot . "$here/serve.sh" "$share" </dev/null
+fi
+echo "$name" >etc/hostname
+mkdir -p run/systemd/system
+# What would look after the host's disks and devices, or empty /tmp, has no business here.
+for unit in systemd-tmpfiles-setup systemd-tmpfiles-setup-dev systemd-tmpfiles-clean systemd-udevd systemd-udev-trigger \
+    systemd-modules-load systemd-sysctl systemd-sysusers systemd-journal-flush ifupdown-wait-online networking; do
+    ln -s /dev/null run/systemd/system/$unit.service
 done
-sync
-echo o >/proc/sysrq-trigger
-sleep 60' init "$share" </dev/null
+cat >run/systemd/system/guest.target <<END
+[Unit]
+DefaultDependencies=no
+Requires=guest.service
+END
+cat >run/systemd/system/guest.service <<END
+[Unit]
+DefaultDependencies=no
+[Service]
+ExecStart=$here/serve.sh $share
+Environment=PATH=$PATH
+KillMode=process
+END
+exec chroot . /lib/systemd/systemd --unit=guest.target --log-target=kmsg --log-level=warning </dev/null

@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_ring(commands)
     _add_stop(commands)
     _add_rotate_key(commands)
+    _add_install_cni(commands)
     _add_report(commands)
     _add_secret(commands)
     version = _add(commands, "version", "version:version", "print the release", example="weavemesh version --json")
@@ -219,6 +220,21 @@ def _add_rotate_key(commands: Commands) -> None:
         more="`up --rotate-key-every 30d` does it by itself.",
     )
     _json(rotate_key)
+
+
+def _add_install_cni(commands: Commands) -> None:
+    install = _add(
+        commands,
+        "install-cni",
+        "install:install_cni",
+        "put the CNI executable where container runtimes look for it",
+        example="weavemesh install-cni",
+    )
+    install.add_argument("--bin-dir", default="/opt/cni/bin", metavar="DIR", help="for the executable (/opt/cni/bin)")
+    install.add_argument(
+        "--conf-dir", default="/etc/cni/net.d", metavar="DIR", help="for its configuration (/etc/cni/net.d)"
+    )
+    _json(install)
 
 
 def _add_report(commands: Commands) -> None:

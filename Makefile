@@ -3,8 +3,8 @@
 # make check  the quick part: format, lint, types, import contracts, pure tests with few seeds
 # make test-kernel  all tests that need a kernel, in a guest whose kernel has WireGuard (builds that kernel first, once)
 # make demo-vm  three guests with kernels and systemds of their own, in two clouds, installed from the wheel
-# make bench  the benchmarks, as tables
-.PHONY: demo demo-vm test test-kernel check lint bench setup constraints clean
+# make bench  the benchmarks, as tables; make bench-kernel: those of the kernel's WireGuard, in a guest
+.PHONY: demo demo-vm test test-kernel check lint bench bench-kernel setup constraints clean
 
 BIN := .venv/bin
 
@@ -35,7 +35,7 @@ test: lint
 		$(BIN)/pytest -q tests/vm && $(BIN)/python -m tests.vm pytest -- -q -k 'not userspace' $(IN_GUEST); \
 	else echo "make test: the tests on the kernel's WireGuard were left out"; fi
 
-IN_GUEST := tests/kernel/test_wireguard.py tests/kernel/test_applier.py
+IN_GUEST := tests/kernel/test_wireguard.py tests/kernel/test_applier.py tests/e2e/test_datapath.py
 
 test-kernel: setup
 	@$(BIN)/python -m tests.vm pytest -- -q tests/kernel tests/e2e
@@ -43,6 +43,11 @@ test-kernel: setup
 bench: setup
 	@$(BIN)/python tests/bench/ipam.py
 	@$(BIN)/python tests/bench/throughput.py
+
+# The same and more on the kernel's WireGuard, in a guest.
+bench-kernel: setup
+	@for program in throughput kernel_peers kernel_changes; do \
+		$(BIN)/python -m tests.vm run -m 768 -- $(BIN)/python tests/bench/$$program.py || exit 1; done
 
 # Pins anew from pyproject.toml; writes names, versions and hashes only.
 constraints: setup

@@ -56,7 +56,8 @@ def build_by_hand(machines: tuple[Machine, Machine]) -> tuple[Way, Way]:
         other = 1 - number
         # In a process session of its own, as any service: the scheduler shares the processors out among sessions
         # (sched_autogroup), and a wireguard-go in the session of iperf3 would be measured on other terms than ours.
-        machine.run("sh", "-c", "LOG_LEVEL=error exec setsid --wait wireguard-go wmh0 >/dev/null 2>&1")
+        if machine.run("ip", "link", "add", "wmh0", "type", "wireguard", check=False).returncode != 0:
+            machine.run("sh", "-c", "LOG_LEVEL=error exec setsid --wait wireguard-go wmh0 >/dev/null 2>&1")
         config = (
             f"[Interface]\nPrivateKey={keys[number]}\nListenPort={BY_HAND_PORT}\n"
             f"[Peer]\nPublicKey={public[other]}\nEndpoint=192.0.2.{other + 1}:{BY_HAND_PORT}\n"

@@ -142,8 +142,10 @@ class Allocator:
         votes = None if snapshot is None else read_votes(snapshot)
         if snapshot is not None and votes is None:
             self._holding.restore(snapshot)
+            for conflict in self._holding.conflicts():
+                self._findings.add_conflict(conflict)
         if self._holding.ring is not None:
-            electorate = None
+            electorate = None  # a ring is not founded twice, whatever the command line says
         election = Election(owner, electorate=electorate, snapshot=votes, rng=rng, now=now)
         self._founding = Founding(self._voice, self._holding, election)
         self._advance()
@@ -182,12 +184,14 @@ class Allocator:
         self._advance()
 
     def deadline(self) -> float | None:
-        """When `tick` has something to do next, on the clock of `now`; None without anybody waiting."""
+        """When `tick` has something to do next, on the clock of `now`; None if nothing without an input."""
+        if self._holding.is_removed:
+            return None  # nobody waits: all have been refused
         ring = self._holding.ring
         times: list[float | None] = [waiting.deadline for waiting in self._waiting.all()]
-        if ring is None and not self._holding.is_removed:
+        if ring is None:
             times.append(self._founding.deadline())
-        elif ring is not None and not self._holding.is_removed:
+        else:
             times.append(self._settlement.wake_at(self._donors.reachable))
             if self._waiting:
                 times += [claim.ask_at for claim in self._waiting.claims()]
@@ -247,7 +251,7 @@ class Allocator:
         return {ident: IPv4Address(address) for ident, address in self._holding.space.allocations.items()}
 
     def digest(self) -> bytes:
-        """Short bytes that are equal for equal rings; those of peers without a ring are equal too."""
+        """Short bytes that are equal for equal rings and, without a ring, for equal votes."""
         return self._holding.digest()
 
     def state(self) -> bytes:
@@ -266,7 +270,7 @@ class Allocator:
             pending=tuple(self._waiting_status(waiting) for waiting in self._waiting.all()),
             findings=self._findings.sentences(),
             is_removed=self.is_removed,
-            removed=() if self.ring is None else tuple(sorted(self.ring.roster.removed)),
+            removed=tuple(sorted(self.roster.removed)),
             unsettled=self._settlement.excuses(self._donors.reachable),
             quarantined=tuple(block.network() for block in sorted(self._holding.quarantine.claims)),
         )

@@ -63,7 +63,7 @@ class Findings:
         self._add(
             ("conflict", str(conflict.block)),
             f"{conflict.block} was given both to {conflict.kept.owner} and to {conflict.other.owner} at version "
-            f"{conflict.kept.version}; {conflict.kept.owner} has it now: a state folder was copied or brought back "
+            f"{conflict.other.version}; {conflict.kept.owner} has it now: a state folder was copied or brought back "
             f"from a backup, so restart the pods of {conflict.other.owner} that have addresses of it; "
             f"then `weavemesh ipam clear {conflict.block}` on {conflict.kept.owner} lets it be used again",
         )

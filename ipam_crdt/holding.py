@@ -10,7 +10,7 @@ from ipam_crdt.cidr import ADDRESS_BITS, Block
 from ipam_crdt.error import SnapshotForeign, UniverseMismatch
 from ipam_crdt.promise import Promises
 from ipam_crdt.quarantine import Quarantine
-from ipam_crdt.ring import NO_ROSTER, Conflict, Entry, Merged, Ring
+from ipam_crdt.ring import NO_HEIR, NO_ROSTER, Conflict, Entry, Merged, Ring, Title
 from ipam_crdt.roster import Owner, Roster
 from ipam_crdt.snapshot import Snapshot, SnapshotWriter, read_snapshot, write_votes
 from ipam_crdt.space import Space
@@ -94,6 +94,14 @@ class Holding:
         if conflict.kept.owner == self.owner != conflict.other.owner and self.quarantine.add(conflict):
             self._follow()
 
+    def conflicts(self) -> list[Conflict]:
+        """Why blocks of ours are isolated, as it was found, also before a restart."""
+        assert self.ring is not None
+        return [
+            Conflict(block, self.ring.entry_at(block.start).title, Title(claim.version, claim.by, NO_HEIR))
+            for block, claim in self.quarantine.claims.items()
+        ]
+
     def clear(self, block: Block) -> None:
         """The block, or what of it was isolated, is ours alone after all."""
         if self.quarantine.clear(block):
@@ -129,9 +137,8 @@ class Holding:
             return self.space.donation(subnet), DenyReason.FULL
         if not ring.universe.holds(address) or ring.entry_at(address).title.owner != self.owner:
             return None, DenyReason.NOT_MINE
-        if self.space.is_reserved(address) or self.space.ident_at(address) is not None:
-            return None, DenyReason.TAKEN
-        if self.quarantine.holds(address):
+        is_in_use = self.space.is_reserved(address) or self.space.ident_at(address) is not None
+        if is_in_use or self.quarantine.holds(address):
             return None, DenyReason.TAKEN
         return Block(address, ADDRESS_BITS), DenyReason.FULL
 

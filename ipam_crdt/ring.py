@@ -148,7 +148,7 @@ def joined(entries: Iterable[Entry]) -> list[Entry]:
 class Ring:
     """An immutable ring over one universe, with the identity that its founder drew."""
 
-    __slots__ = ("_blocks_by_owner", "entries", "ring_id", "roster", "universe")
+    __slots__ = ("_blocks_by_owner", "_estate", "entries", "ring_id", "roster", "universe")
 
     def __init__(self, ring_id: bytes, universe: Block, entries: tuple[Entry, ...], roster: Roster) -> None:
         self.ring_id = ring_id
@@ -156,6 +156,7 @@ class Ring:
         self.entries = entries
         self.roster = roster
         self._blocks_by_owner: dict[Owner, tuple[Block, ...]] | None = None
+        self._estate: tuple[Entry, ...] | None = None
 
     @classmethod
     def unknown(cls, ring_id: bytes, universe: Block) -> "Ring":
@@ -241,9 +242,11 @@ class Ring:
         return list(self._overlapping(block))
 
     def estate(self) -> tuple[Entry, ...]:
-        """What removed peers own, in order: to be settled."""
-        removed = self.roster.removed
-        return tuple(entry for entry in self.entries if entry.title.owner in removed) if removed else ()
+        """What removed peers own, in order: to be settled. Searched for once per ring: it is asked for all the time."""
+        if self._estate is None:
+            removed = self.roster.removed
+            self._estate = tuple(entry for entry in self.entries if entry.title.owner in removed) if removed else ()
+        return self._estate
 
     def known(self) -> tuple[Entry, ...]:
         """The entries of which something is known, in order: all there is to tell others."""

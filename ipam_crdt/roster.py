@@ -30,6 +30,8 @@ class Roster(NamedTuple):
 
     def beyond(self, other: "Roster") -> "Roster":
         """What is in this one and not in the other; its removed ones count as members of it."""
+        if self is other:
+            return Roster()
         removed = self.removed - other.removed
         return Roster((self.members - other.members) | removed, removed)
 

@@ -11,9 +11,10 @@ each last told of, or by what it owns if it never told.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from random import Random
+
+from msgspec import Struct
 
 from ipam_crdt.cidr import Block
 from ipam_crdt.ring import OWNERS_MAX, Ring
@@ -28,8 +29,7 @@ NAMED_MAX = 4
 """Owners that a reason names; the others are counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Denial:
+class _Denial(Struct, frozen=True):
     count: int
     until: float
     outlasts_news: bool

@@ -36,8 +36,9 @@ comes back newer than we have it (an old state brought back from a backup), we t
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from random import Random
+
+from msgspec.structs import replace
 
 from ipam_crdt.electorate import excuse, voters
 from ipam_crdt.error import LocalMisuse, RemoteViolation, SnapshotCorrupt

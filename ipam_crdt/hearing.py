@@ -4,7 +4,7 @@ allocator.
 It never raises, whatever they tell, and it stops nothing else: what cannot be right becomes a finding.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ipam_crdt.donor import DonorSearch
 from ipam_crdt.finding import Findings

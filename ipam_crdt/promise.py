@@ -9,15 +9,15 @@ Its counterpart is settlement.py, which says why these promises are enough. Two 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ipam_crdt.cidr import Block
 from ipam_crdt.ring import Ring
 from ipam_crdt.roster import Owner
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(Struct, frozen=True):
     """What we agreed to for one block."""
 
     round: int

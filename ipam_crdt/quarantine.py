@@ -5,15 +5,15 @@ decides for one owner; the pods of the other have addresses of the block still. 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ipam_crdt.cidr import Block, carve
 from ipam_crdt.ring import Conflict
 from ipam_crdt.roster import Owner
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Who else was given the block."""
 
     by: Owner

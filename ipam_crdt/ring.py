@@ -25,8 +25,9 @@ The ring also carries the roster, a join of its own: who takes part, who was rem
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from ipam_crdt.cidr import ADDRESS_BITS, Block, carve
 from ipam_crdt.roster import Owner, Roster
@@ -86,8 +87,7 @@ class Entry(NamedTuple):
     """Its title."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A block whose title a merge has raised."""
 
     block: Block
@@ -98,8 +98,7 @@ class Change:
     """The greater one that it has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """Two titles of one version: the law that only an owner passes a block on was broken somewhere."""
 
     block: Block
@@ -110,8 +109,7 @@ class Conflict:
     """The lesser."""
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Struct, frozen=True):
     """What came of a merge."""
 
     ring: "Ring"

@@ -42,7 +42,8 @@ has one asks the executor, now and then, with the very message by which it would
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ipam_crdt.cidr import Block
 from ipam_crdt.holding import Holding
@@ -59,8 +60,7 @@ NAMED_MAX = 4
 """Peers that a reason names; the others are counted."""
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(Struct):
     """A round of ours that is under way."""
 
     round: int

@@ -5,13 +5,13 @@ the first, so that sections of two snapshots do not fit together. The ring's sec
 once. The caller writes a snapshot atomically; this recognises one that was torn or altered all the same.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from struct import Struct
 from typing import Annotated
 from zlib import crc32
 
 import msgspec
+from msgspec import Struct, field
 
 from ipam_crdt.cidr import ADDRESS_BITS, Block
 from ipam_crdt.error import RemoteViolation, SnapshotCorrupt
@@ -23,13 +23,12 @@ from ipam_crdt.wire import decode_knowledge, encode_knowledge, knowledge_of
 
 _MAGIC = b"weavemesh ring 2\n"
 _VOTES_MAGIC = b"weavemesh vote 2\n"
-_HEADER = Struct(">II")
+_HEADER = struct.Struct(">II")
 _Address = Annotated[int, msgspec.Meta(ge=0, lt=2**ADDRESS_BITS)]
 _Length = Annotated[int, msgspec.Meta(ge=0, le=ADDRESS_BITS)]
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The meaning of a snapshot."""
 
     owner: Owner

@@ -1,13 +1,13 @@
 """What the allocator tells a person: frozen values, sentences where something is not right. No behaviour."""
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+
+from msgspec import Struct
 
 from ipam_crdt.roster import Owner
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerStatus:
+class OwnerStatus(Struct, frozen=True):
     """One owner's part of the ring."""
 
     owner: Owner
@@ -21,8 +21,7 @@ class OwnerStatus:
     """Whether it can be asked now; true for ourselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingStatus:
+class WaitingStatus(Struct, frozen=True):
     """One request without an answer yet."""
 
     ident: str
@@ -34,8 +33,7 @@ class WaitingStatus:
     """Why it waits, as a sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class IpamStatus:
+class IpamStatus(Struct, frozen=True):
     """All of it."""
 
     universe: IPv4Network

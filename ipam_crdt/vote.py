@@ -10,12 +10,12 @@ and one for decrees. Elements that a later release appends to an array are ignor
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import Annotated, NamedTuple, Self
 
 import msgspec
+from msgspec import Struct
 
 from ipam_crdt.error import LocalMisuse, RemoteViolation
 from ipam_crdt.ring import RING_ID_BYTES
@@ -107,8 +107,7 @@ class Accepted(NamedTuple):
     decree: Decree
 
 
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(Struct, frozen=True):
     """One peer's word. Only that peer changes it, and has it on disk before anybody hears it."""
 
     name: Owner

@@ -8,8 +8,9 @@ come, or kept on. Each request leaves by exactly one answer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+from msgspec import Struct
 
 from ipam_crdt.cidr import Block
 from ipam_crdt.event import Allocated, Refused
@@ -23,8 +24,7 @@ IDENT_LENGTH_MAX = 512
 Answer = Allocated | Refused
 
 
-@dataclass(slots=True)
-class Waiting:
+class Waiting(Struct):
     """A request that has no answer yet."""
 
     ident: str

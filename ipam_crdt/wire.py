@@ -9,12 +9,12 @@ nothing else.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from typing import Annotated, assert_never
 
 import msgspec
+from msgspec import Struct
 
 from ipam_crdt.cidr import ADDRESS_BITS, Block
 from ipam_crdt.error import RemoteViolation
@@ -63,8 +63,7 @@ class DenyReason(Enum):
     """The very address asked for belongs to somebody else; the knowledge that comes along says to whom."""
 
 
-@dataclass(frozen=True, slots=True)
-class Knowledge:
+class Knowledge(Struct, frozen=True):
     """What a peer knows of a ring, or a part of it."""
 
     ring_id: bytes | None
@@ -79,8 +78,7 @@ class Knowledge:
     """How many free addresses the sender has itself; None if it does not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """Give me space."""
 
     knowledge: Knowledge
@@ -93,8 +91,7 @@ class Request:
     """Comes back in the answer, so that one to an earlier request is not taken for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """The entries make you the owner of something."""
 
     knowledge: Knowledge
@@ -102,8 +99,7 @@ class Grant:
     """As in the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(Struct, frozen=True):
     """You get nothing from me."""
 
     knowledge: Knowledge
@@ -114,15 +110,13 @@ class Deny:
     """As in the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """You ought to know this: that you were removed, or that somebody else was given what you own."""
 
     knowledge: Knowledge
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(Struct, frozen=True):
     """Somebody was removed: agree that I pass on what it left. The entries are its estate as far as I know."""
 
     knowledge: Knowledge
@@ -132,8 +126,7 @@ class Settle:
     """Of my whole roster."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agree:
+class Agree(Struct, frozen=True):
     """I have bound myself (settlement.py says to what). The entries are what I know better of the estate."""
 
     knowledge: Knowledge

@@ -37,7 +37,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
     rm -rf .venv
     python3 -m venv .venv
     .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r constraints.txt
-    .venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+    .venv/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
     printf '%s\n' "$want" >"$stamp"
 fi
 

@@ -12,7 +12,6 @@ import os
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
@@ -20,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
 
 from gossip import PeerName
 from weavemesh.identity import Identity, name_of
@@ -107,8 +107,7 @@ class MembershipAuthority:
         return builder.sign(self._key, None).public_bytes(Encoding.PEM)
 
 
-@dataclass(frozen=True, slots=True)
-class TlsContexts:
+class TlsContexts(Struct, frozen=True):
     """What the two ends of a link need from the ssl library."""
 
     accept: ssl.SSLContext

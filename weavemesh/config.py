@@ -8,10 +8,11 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
+
+from msgspec import Struct
 
 from weavemesh.error import UserError
 from weavemesh.option import Options, variable
@@ -47,8 +48,7 @@ PREFIX_MIN, PREFIX_MAX = 8, 29
 """A smaller range than /29 has no room for two peers with pods; a larger one than /8 is nobody's to use."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentConfig:
+class AgentConfig(Struct, frozen=True, kw_only=True):
     """Everything an agent is told at its start, checked; it never changes while the agent runs."""
 
     state_dir: Path

@@ -5,6 +5,7 @@ start (what can fail fails before anything is made), who is told of whose change
 """
 
 import asyncio
+import gc
 import random
 import signal
 import time
@@ -75,6 +76,8 @@ async def run_agent(config: AgentConfig, *, on_ready: Callable[[str], None]) -> 
     logs.configure(level=config.log_level)
     async with AsyncExitStack() as stack:
         agent = await Agent.assemble(config, stack, on_ready)
+        gc.freeze()  # what was made until now stays for ever
+        gc.enable()
         await agent.run()
     log(INFO, Event.AGENT_STOPPED)
 

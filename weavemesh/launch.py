@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 import weavemesh
 from weavemesh.api.client import AgentNotRunning, ApiClient
@@ -38,22 +38,19 @@ _REPORT_BYTES_MAX = 64 * 1024
 _TAIL_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """The agent is ready; its sentence."""
 
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotYet:
+class NotYet(Struct, frozen=True):
     """The agent runs but is not ready; what it waits for."""
 
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The agent runs but will never be ready; why, and what to do."""
 
     sentence: str

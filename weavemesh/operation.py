@@ -8,8 +8,10 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from ipaddress import IPv6Network
+
+from msgspec import Struct
 
 import gossip
 from gossip import Mesh, Target
@@ -38,8 +40,7 @@ PROTOCOL = "weavemesh/1"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """The parts of a running agent that its users ask about."""
 
     config: AgentConfig
@@ -223,7 +224,7 @@ class Operation:
 
 
 def _plain(config: AgentConfig) -> dict[str, object]:
-    return {name: getattr(config, name) for name in config.__slots__}
+    return {name: getattr(config, name) for name in config.__struct_fields__}
 
 
 def _resident_bytes() -> int:

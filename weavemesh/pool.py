@@ -7,10 +7,11 @@ when that is durable (`change`, `release`), not when it is made.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network
 from logging import ERROR
 from typing import assert_never
+
+from msgspec import Struct
 
 import ipam_crdt
 from ipam_crdt import Allocator, Owner, Roster
@@ -36,8 +37,7 @@ class NotDurable(Exception):
     """A change was made but is not on disk, and a crash would undo it; the text says why. It is written later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """The ring as others may see it: only what is safely on disk."""
 
     digest: bytes

@@ -4,8 +4,9 @@ Pure: it is handed views and the time. Judging them is `weavemesh.verdict`'s, pr
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network
+
+from msgspec import Struct
 
 from gossip import CloneView, LinkView, PeerView, TargetPhase, TargetView
 from ipam_crdt import IpamStatus as RingStatus
@@ -28,8 +29,7 @@ TARGET_STATES: Mapping[TargetPhase, status.TargetState] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(Struct, frozen=True, kw_only=True):
     """What the daemon knows at one moment."""
 
     now: float

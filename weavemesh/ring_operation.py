@@ -5,8 +5,9 @@ Whether an order makes sense is asked here, before it is given, so that each ref
 """
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
+
+from msgspec import Struct
 
 import ipam_crdt
 from gossip import Mesh, PeerName
@@ -41,8 +42,7 @@ NAMED_MAX = 8
 """Peers that a refusal names; the others are counted."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RingOperation:
+class RingOperation(Struct, frozen=True, kw_only=True):
     """Orders and questions about the ring of a running agent."""
 
     mesh: Mesh

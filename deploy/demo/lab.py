@@ -22,6 +22,8 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 PROJECT = Path(__file__).resolve().parents[2]
+_ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Of every command: its bytecode is kept, as that of an installed program is."""
 BIN = Path(sys.executable).parent
 CNI_PLUGIN = PROJECT / "build" / "cni" / "weavemesh"
 CNI_CONFIG = {"cniVersion": "1.0.0", "name": "weavemesh", "type": "weavemesh"}
@@ -95,7 +97,7 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            env={**os.environ, **self.environment, **(env or {})},
+            env={**os.environ, **_ENVIRONMENT, **self.environment, **(env or {})},
             check=False,
         )
         if check and result.returncode != 0:
@@ -112,7 +114,7 @@ class Machine:
             stdout=stdout,
             stderr=stderr,
             text=True,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **_ENVIRONMENT, **self.environment},
         )
 
     def weavemesh(self, *arguments: str, check: bool = True, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:

@@ -19,10 +19,10 @@ BREACHES = {
     "the ring runs an event loop": ("ipam_crdt/breach.py", "import asyncio\n"),
     "the ring logs": ("ipam_crdt/breach.py", "import logging\n"),
     "the ring imports the agent": ("ipam_crdt/breach.py", "import weavemesh\n"),
-    "the overlay's logic talks netlink": ("weavemesh/overlay/breach.py", "import pyroute2\n"),
+    "the overlay's logic talks netlink": ("weavemesh/overlay/breach.py", "import weavemesh.kernel.rtnetlink\n"),
     "the overlay's logic starts a process": ("weavemesh/overlay/breach.py", "import subprocess\n"),
-    "the command line talks netlink": ("weavemesh/cli/breach.py", "import pyroute2\n"),
-    "the CNI plugin talks netlink": ("weavemesh/cni/breach.py", "import pyroute2\n"),
+    "the command line talks netlink": ("weavemesh/cli/breach.py", "import weavemesh.kernel.linkmessage\n"),
+    "the CNI plugin talks netlink": ("weavemesh/cni/breach.py", "import weavemesh.kernel.podlink\n"),
 }
 
 

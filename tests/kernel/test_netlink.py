@@ -1,4 +1,4 @@
-"""Each function of the typed face on pyroute2, tried against a real namespace: pyroute2 ignores unknown words."""
+"""Each request of ours, tried against a real namespace."""
 
 import asyncio
 import errno

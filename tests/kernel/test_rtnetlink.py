@@ -1,6 +1,5 @@
 """The plain-socket requests: filtered dumps of routes, links deleted."""
 
-import errno
 import socket
 from collections.abc import Iterator
 
@@ -49,12 +48,3 @@ def test_a_route_of_several_ways_is_known_by_its_first(host: Host, opened: socke
         pytest.skip("needs a kernel with multipath routes")
     (route,) = rtnetlink.dump_routes(opened, protocol=88)
     assert route.index == call_in(host.netns_fd, lambda: socket.if_nametoindex("eth0"))
-
-
-def test_a_link_is_deleted_once(host: Host, opened: socket.socket) -> None:
-    host.run("ip", "link", "add", "wmp7", "type", "veth", "peer", "name", "p")
-    index = call_in(host.netns_fd, lambda: socket.if_nametoindex("wmp7"))
-    rtnetlink.delete_link(opened, index)
-    with pytest.raises(OSError, match="No such device") as raised:
-        rtnetlink.delete_link(opened, index)
-    assert raised.value.errno == errno.ENODEV

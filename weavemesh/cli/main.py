@@ -1,5 +1,6 @@
 """The command `weavemesh`: reads its words, runs the command, turns failures into one line and an exit status."""
 
+import gc
 import importlib
 import os
 import sys
@@ -15,6 +16,7 @@ INTERRUPTED_STATUS = 130
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command of these words (None: of this process); its exit status. Wrong words raise SystemExit(2)."""
+    gc.disable()  # a command is over before there is garbage worth looking for, and an agent switches it on when it runs
     arguments = parser().parse_args(words)
     try:
         status = _command(arguments.run)(arguments)

@@ -11,7 +11,8 @@ the container's. A tombstone is a request frame in a file. The counterpart is sh
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 ENVIRONMENT_BYTES_MAX = 64 * 1024
 """CNI_ARGS holds a few names of a pod; the kernel lets a single variable have 128 KiB."""
@@ -29,8 +30,7 @@ class FrameError(Exception):
     """What arrived is not a frame; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One call of the executable, as it was made. Whoever received the descriptors closes them."""
 
     environment: Mapping[str, str]
@@ -41,8 +41,7 @@ class Call:
     """The runtime's network namespace."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the executable is to print and to exit with."""
 
     status: int

@@ -15,9 +15,10 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, assert_never
+
+from msgspec import Struct, field
 
 from weavemesh.cni.frame import Answer, Call
 from weavemesh.cni.request import Command, Request, decode, version_of
@@ -226,8 +227,7 @@ class Plugin:
                 await self._addresses.release(ident)
 
 
-@dataclass(slots=True)
-class _Turn:
+class _Turn(Struct):
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
 

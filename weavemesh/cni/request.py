@@ -6,12 +6,12 @@ send `portMappings:[{"HostPort":…}]` and `hostPort` alike.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from weavemesh.cni.frame import Call
 from weavemesh.cni.result import NEWEST_VERSION, VERSIONS, CniError, Dns, ErrorCode
@@ -50,8 +50,7 @@ _NEEDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A call that is right by the specification. What the command has no use for is empty."""
 
     command: Command

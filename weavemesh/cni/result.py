@@ -4,11 +4,11 @@ Pure. Its counterpart is `weavemesh.cni.request`. The shapes: CNI SPEC 1.1.0 "Se
 predecessors; where runtimes are stricter than the text, a comment says so.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
 
 import msgspec
+from msgspec import Struct
 
 from weavemesh.kernel.pod import GATEWAY_IPV4, GATEWAY_IPV6, WiredPod
 from weavemesh.kernel.podmessage import IPAddress
@@ -57,8 +57,7 @@ class Dns(msgspec.Struct, omit_defaults=True):
     options: list[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Struct, frozen=True):
     """A successful ADD."""
 
     ifname: str

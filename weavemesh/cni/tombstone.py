@@ -6,8 +6,9 @@ by a hash of what is in it, so that a DEL repeated is one file.
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from weavemesh.cni.frame import ENVIRONMENT_BYTES_MAX, REQUEST_HEADER, STDIN_BYTES_MAX, Call, FrameError, decode_request
 
@@ -22,8 +23,7 @@ UNFINISHED_AGE_S = 3600.0
 _BYTES_MAX = REQUEST_HEADER.size + ENVIRONMENT_BYTES_MAX + STDIN_BYTES_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(Struct, frozen=True):
     """One DEL to be done; `call` is None if the file is not what it should be."""
 
     path: Path

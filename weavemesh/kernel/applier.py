@@ -13,14 +13,16 @@ import errno
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import groupby
 from typing import Final, Literal, Self, assert_never
+
+from msgspec.structs import replace
 
 from weavemesh.error import UserError
 from weavemesh.kernel import host
 from weavemesh.kernel.device import Device, DeviceError
-from weavemesh.kernel.netlink import MAIN_TABLE, PROTOCOL, KernelError, Link, Netlink
+from weavemesh.kernel.linkmessage import Link
+from weavemesh.kernel.netlink import MAIN_TABLE, PROTOCOL, KernelError, Netlink
 from weavemesh.kernel.rtnetlink import KernelRoute
 from weavemesh.kernel.sentence import FAILURES, bounded, describe, describe_failure, reason
 from weavemesh.kernel.sysctl import Settings

@@ -5,15 +5,15 @@ not WireGuard's business; they are set through `netlink.py` for both.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from weavemesh.overlay.diff import SetPeer
 from weavemesh.overlay.state import IPNetwork, ObservedPeer, PrivateKey, PublicKey
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceState:
+class DeviceState(Struct, frozen=True):
     """WireGuard's own part of what is observed."""
 
     private_key: PrivateKey | None

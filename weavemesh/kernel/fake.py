@@ -6,8 +6,9 @@ its tests run on real namespaces too.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal, assert_never
+
+from msgspec.structs import replace
 
 from weavemesh.kernel.sentence import describe
 from weavemesh.overlay.diff import (

@@ -4,7 +4,8 @@ import re
 import socket
 from typing import Final
 
-from weavemesh.kernel.netlink import PROTOCOL, Link, Netlink
+from weavemesh.kernel.linkmessage import Link
+from weavemesh.kernel.netlink import PROTOCOL, Netlink
 from weavemesh.kernel.rtnetlink import KernelRoute
 from weavemesh.overlay.state import IPAddress, IPNetwork, overlap
 

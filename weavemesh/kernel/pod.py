@@ -16,11 +16,13 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from weavemesh.kernel import podmessage
 from weavemesh.kernel.netns import call_in
@@ -70,8 +72,7 @@ class WiringFailed(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class PodAddress:
+class PodAddress(Struct, frozen=True):
     """What a pod is reached by."""
 
     ipv4: IPv4Address
@@ -83,8 +84,7 @@ class PodAddress:
         return (self.ipv4,) if self.ipv6 is None else (self.ipv4, self.ipv6)
 
 
-@dataclass(frozen=True, slots=True)
-class WiredPod:
+class WiredPod(Struct, frozen=True):
     """One attachment as it is in the kernel now."""
 
     host_ifname: str
@@ -95,8 +95,7 @@ class WiredPod:
     """What the pod really got: without IPv6 where the pod or the host has it switched off."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodLink:
+class PodLink(Struct, frozen=True):
     """A host's end of a pod's veth, found in the kernel."""
 
     host_ifname: str
@@ -106,8 +105,7 @@ class PodLink:
     """What people call the pod ("namespace/name"); "" if nobody said."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(Struct, frozen=True):
     ident: str
     netns_fd: int
     ifname: str

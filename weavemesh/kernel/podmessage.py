@@ -10,8 +10,9 @@ The numbers are those of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, li
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from msgspec import Struct
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -48,8 +49,7 @@ DEVCONF_FORWARDING, DEVCONF_ACCEPT_REDIRECTS, DEVCONF_RP_FILTER = 1, 4, 8
 """Keys of `configure_link(ipv4=…)`: net.ipv4.conf.* by their numbers in linux/ip.h."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One request: its type, its flags, the bytes after the header, and what it does, for people."""
 
     kind: int
@@ -58,8 +58,7 @@ class Message:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A network device as the kernel shows it."""
 
     index: int
@@ -72,8 +71,7 @@ class Link:
     alias: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """The far end of a veth pair, to be born in the namespace of `netns_fd`."""
 
     name: str

@@ -1,8 +1,8 @@
-"""The rtnetlink requests that may not run on the event loop, in plain sockets for use from a thread.
+"""The socket of rtnetlink, for use from a thread, and its messages about routes (rtnetlink(7), linux/rtnetlink.h).
 
-Deleting a link waits for every CPU (15 ms and more), and thousands of routes take their time too: they are added many
-in one go, and dumped through the kernel's own filter by protocol number (pyroute2 filters after decoding all of them).
-Everything else of rtnetlink is in `netlink.py`, through pyroute2.
+Any request may wait: for the kernel's one lock, for every CPU when a link is deleted (15 ms and more), for thousands of
+routes, which are added many in one go and dumped through the kernel's own filter by protocol number. The messages about
+links and addresses are in `linkmessage.py`; `netlink.py` is the face of both.
 """
 
 import errno
@@ -11,9 +11,10 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from weavemesh.overlay.state import IPAddress, IPNetwork
 
@@ -27,27 +28,29 @@ _KINDS: Final[dict[int, RouteKind]] = {
     6: "blackhole",
     7: "unreachable",
 }
-_RTM_DELLINK, _RTM_NEWROUTE, _RTM_GETROUTE = 17, 24, 26
+_NUMBERS: Final = {name: number for number, name in _KINDS.items()}
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 ACKNOWLEDGE, DUMP, INTERRUPTED = 0x4, 0x300, 0x10
 """Flags of requests (NLM_F_ACK, NLM_F_DUMP) and of answers (NLM_F_DUMP_INTR)."""
-_NLM_F_REQUEST, _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x1, 0x100, 0x200, 0x400
-_TYPE_UNICAST, _TYPE_UNREACHABLE, _SCOPE_UNIVERSE, _SCOPE_LINK = 1, 7, 0, 253
+CREATE = 0x600
+"""The flags of a request that makes something which must not be there (NLM_F_CREATE, NLM_F_EXCL)."""
+_NLM_F_REQUEST, _NLM_F_REPLACE, _NLM_F_CREATE = 0x1, 0x100, 0x400
+_NLM_F_CAPPED, _NLM_F_ACK_TLVS, _NLMSGERR_ATTR_MSG = 0x100, 0x200, 1
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_ANY = 0, 253, 255
 _RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 6, 7, 9, 15
 _RTM_F_CLONED = 0x200
-_SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 _HEADER = struct.Struct("=IHHII")
 _RTMSG = struct.Struct("=BBBBBBBBI")
-_IFINFOMSG = struct.Struct("=BxHiII")
 _DUMP_ATTEMPTS: Final = 5
 """A dump that the kernel calls interrupted is repeated; a table that changes faster than that is taken as it is."""
 _RECEIVE_BYTES: Final = 1 << 16
 _REQUESTS_AT_ONCE: Final = 200
-"""Their acknowledgements, refusals with the request in them, must fit into the socket's buffer."""
+"""Their acknowledgements must fit into the socket's buffer."""
 
 
-@dataclass(frozen=True, slots=True)
-class KernelRoute:
+class KernelRoute(Struct, frozen=True):
     """One entry of a routing table."""
 
     destination: IPNetwork
@@ -64,15 +67,11 @@ def open_socket() -> socket.socket:
     """A socket for the requests below, in the network namespace of the calling thread."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+    sock.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
     with suppress(OSError):  # before Linux 4.20: then only dump_routes filters
         sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
     return sock
-
-
-def delete_link(sock: socket.socket, index: int) -> None:
-    """Delete an interface; blocks for tens of milliseconds. Raises OSError (ENODEV if it is gone)."""
-    for _ in request(sock, _RTM_DELLINK, ACKNOWLEDGE, _IFINFOMSG.pack(0, 0, index, 0, 0)):
-        pass
 
 
 def dump_routes(sock: socket.socket, *, protocol: int | None) -> tuple[KernelRoute, ...]:
@@ -85,13 +84,18 @@ def add_routes(sock: socket.socket, routes: Sequence[KernelRoute], *, replace: b
 
     EEXIST if the same destination and metric is there, unless it is to be replaced.
     """
-    flags = _NLM_F_REQUEST | ACKNOWLEDGE | _NLM_F_CREATE | (_NLM_F_REPLACE if replace else _NLM_F_EXCL)
+    flags = _NLM_F_REQUEST | ACKNOWLEDGE | (_NLM_F_CREATE | _NLM_F_REPLACE if replace else CREATE)
     outcomes: list[int] = []
     for start in range(0, len(routes), _REQUESTS_AT_ONCE):
         outcomes += _acknowledged(
             sock, _RTM_NEWROUTE, flags, [_encode(r) for r in routes[start : start + _REQUESTS_AT_ONCE]]
         )
     return outcomes
+
+
+def remove_route(sock: socket.socket, route: KernelRoute) -> None:
+    """Take away a route as it was dumped. OSError (ESRCH if it is gone)."""
+    perform(sock, _RTM_DELROUTE, _encode(route, is_search=True))
 
 
 def _acknowledged(sock: socket.socket, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
@@ -114,26 +118,27 @@ def _acknowledged(sock: socket.socket, kind: int, flags: int, bodies: Sequence[b
     return [outcomes[sequence] for sequence in sorted(outcomes)]
 
 
-def _encode(route: KernelRoute) -> bytes:
+def _encode(route: KernelRoute, *, is_search: bool = False) -> bytes:
+    """The message of a route; to search for one, whatever its scope and source."""
     family = socket.AF_INET if route.destination.version == 4 else socket.AF_INET6
-    unreachable = route.kind == "unreachable"
-    scope = _SCOPE_LINK if family == socket.AF_INET and not unreachable else _SCOPE_UNIVERSE
-    kind = _TYPE_UNREACHABLE if unreachable else _TYPE_UNICAST
+    scope = _SCOPE_LINK if family == socket.AF_INET and route.kind == "unicast" else _SCOPE_UNIVERSE
+    kind = _NUMBERS.get(route.kind, 0)
     length = route.destination.prefixlen
-    content = _RTMSG.pack(family, length, 0, 0, 0, route.protocol, scope, kind, 0)
-    content += _attribute(_RTA_DST, route.destination.network_address.packed)
-    content += _attribute(_RTA_TABLE, struct.pack("=I", route.table))
-    if route.index is not None:
-        content += _attribute(_RTA_OIF, struct.pack("=I", route.index))
-    if route.source is not None:
-        content += _attribute(_RTA_PREFSRC, route.source.packed)
+    content = _RTMSG.pack(family, length, 0, 0, 0, route.protocol, _SCOPE_ANY if is_search else scope, kind, 0)
+    content += attribute(_RTA_DST, route.destination.network_address.packed)
+    content += attribute(_RTA_TABLE, struct.pack("=I", route.table))
+    if route.index is not None and route.kind == "unicast":
+        content += attribute(_RTA_OIF, struct.pack("=I", route.index))
+    if route.source is not None and not is_search:
+        content += attribute(_RTA_PREFSRC, route.source.packed)
     if route.metric:
-        content += _attribute(_RTA_PRIORITY, struct.pack("=I", route.metric))
+        content += attribute(_RTA_PRIORITY, struct.pack("=I", route.metric))
     return content
 
 
-def _attribute(kind: int, content: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(content), kind) + content  # all contents here are multiples of 4 long
+def attribute(kind: int, content: bytes) -> bytes:
+    """A netlink attribute, filled up to a multiple of 4 bytes."""
+    return struct.pack("=HH", 4 + len(content), kind) + content + bytes(-len(content) % 4)
 
 
 def _dump(sock: socket.socket, family: int, protocol: int | None) -> list[KernelRoute]:
@@ -156,6 +161,12 @@ def _dump(sock: socket.socket, family: int, protocol: int | None) -> list[Kernel
     return routes
 
 
+def perform(sock: socket.socket, kind: int, body: bytes, *, flags: int = 0) -> None:
+    """Make a request that is answered by an acknowledgement alone; OSError if it is refused."""
+    for _ in request(sock, kind, ACKNOWLEDGE | flags, body):
+        pass
+
+
 def request(sock: socket.socket, kind: int, flags: int, body: bytes) -> Iterator[tuple[int, int, memoryview]]:
     """The answers to a request (message type, flags, payload) up to its acknowledgement; OSError if that is one."""
     sequence = int.from_bytes(os.urandom(4), "little") or 1
@@ -170,16 +181,26 @@ def request(sock: socket.socket, kind: int, flags: int, body: bytes) -> Iterator
             if kind in (_NLMSG_ERROR, _NLMSG_DONE):
                 (code,) = struct.unpack_from("=i", payload) if len(payload) >= 4 else (0,)
                 if code < 0:
-                    raise OSError(-code, os.strerror(-code))
+                    raise OSError(-code, _refusal(payload, flags) or os.strerror(-code))
                 return
             yield kind, flags, payload
+
+
+def _refusal(payload: memoryview, flags: int) -> str | None:
+    """The kernel's own sentence in an error message (NLMSGERR_ATTR_MSG); None if it gives none."""
+    if not flags & _NLM_F_ACK_TLVS:
+        return None
+    (length,) = struct.unpack_from("=I", payload, 4)
+    skipped = 4 + (_HEADER.size if flags & _NLM_F_CAPPED else (length + 3) & ~3)
+    sentence = dict(attributes(payload[skipped:])).get(_NLMSGERR_ATTR_MSG)
+    return None if sentence is None else bytes(sentence).rstrip(b"\0").decode(errors="replace")
 
 
 def _decode(payload: memoryview) -> KernelRoute | None:
     family, length, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(payload)
     if flags & _RTM_F_CLONED:
         return None
-    values = dict(_attributes(payload[_RTMSG.size :]))
+    values = dict(attributes(payload[_RTMSG.size :]))
     index = _number(values.get(_RTA_OIF))
     if index is None and _RTA_MULTIPATH in values and len(values[_RTA_MULTIPATH]) >= 8:
         (index,) = struct.unpack_from("=4xi", values[_RTA_MULTIPATH])
@@ -195,7 +216,8 @@ def _decode(payload: memoryview) -> KernelRoute | None:
     )
 
 
-def _attributes(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+def attributes(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The attributes in a part of a message: number (without flags) and content."""
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
         if length < 4:

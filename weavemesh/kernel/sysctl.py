@@ -4,9 +4,10 @@ Each is read first and written only if it is wrong: on hosts where /proc/sys is 
 happens; where it is wrong and cannot be set, that is a sentence with the remedy and not an end.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 PROC_SYS: Final = Path("/proc/sys")
 
@@ -15,8 +16,7 @@ _ACCEPT_UNLESS_FORWARDING, _ACCEPT_ALWAYS = "1", "2"  # accept_ra
 _NOT_INTERFACES: Final = frozenset(("all", "default", "lo"))
 
 
-@dataclass(slots=True)
-class Settings:
+class Settings(Struct):
     """A collection of changes; created for one pass over what is needed."""
 
     root: Path = PROC_SYS

@@ -4,9 +4,10 @@ Requests are encoded, answers decoded; pure. The socket is in `userspace.py`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Final
+
+from msgspec import Struct, field
 
 from weavemesh.kernel.device import DeviceState
 from weavemesh.overlay.diff import SetPeer
@@ -101,8 +102,7 @@ def decode_state(text: str) -> DeviceState:
     return DeviceState(private_key, listen_port, tuple(peer.observed() for peer in peers))
 
 
-@dataclass(slots=True)
-class _Peer:
+class _Peer(Struct):
     public_key: PublicKey
     preshared_key: PresharedKey | None = None
     endpoint: Endpoint | None = None

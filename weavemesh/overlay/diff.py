@@ -20,7 +20,7 @@ one, inherits where that was heard from, and is greeted at once: it cannot send 
 Not here: performing the actions (`weavemesh.kernel.applier`).
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from weavemesh.overlay.state import (
     KEY_BYTES,
@@ -44,50 +44,43 @@ NO_PRESHARED_KEY = PresharedKey(bytes(KEY_BYTES))
 """All zero clears the preshared key of a peer (WireGuard cross-platform interface, `preshared_key`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class CreateDevice:
+class CreateDevice(Struct, frozen=True):
     """Make the tunnel device; whatever else has its name and is a dead tunnel of ours goes."""
 
     interface: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigureDevice:
+class ConfigureDevice(Struct, frozen=True):
     """Set what differs of the device's own settings; None leaves a setting as it is."""
 
     private_key: PrivateKey | None
     listen_port: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SetMtu:
+class SetMtu(Struct, frozen=True):
     """Set the device's MTU."""
 
     mtu: int
     """Bytes of an inner packet."""
 
 
-@dataclass(frozen=True, slots=True)
-class BringUp:
+class BringUp(Struct, frozen=True):
     """Let the device carry packets."""
 
 
-@dataclass(frozen=True, slots=True)
-class AddAddress:
+class AddAddress(Struct, frozen=True):
     """Give the device an address, without duplicate address detection."""
 
     address: IPInterface
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveAddress:
+class RemoveAddress(Struct, frozen=True):
     """Take an address from the device."""
 
     address: IPInterface
 
 
-@dataclass(frozen=True, slots=True)
-class SetPeer:
+class SetPeer(Struct, frozen=True):
     """Add a peer, or change one; None and () leave what is there."""
 
     public_key: PublicKey
@@ -101,8 +94,7 @@ class SetPeer:
     """Shake hands at once, without waiting for a packet to send."""
 
 
-@dataclass(frozen=True, slots=True)
-class DiscardAllowedIps:
+class DiscardAllowedIps(Struct, frozen=True):
     """Take allowed IPs from peers that stay.
 
     WireGuard has no such request (before Linux 6.15), and replacing a peer's list leaves a moment in which
@@ -113,29 +105,25 @@ class DiscardAllowedIps:
     allowed_ips: tuple[IPNetwork, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RemovePeer:
+class RemovePeer(Struct, frozen=True):
     """End a tunnel."""
 
     public_key: PublicKey
 
 
-@dataclass(frozen=True, slots=True)
-class AddRoute:
+class AddRoute(Struct, frozen=True):
     """Add a route; fails if somebody else has the very same one."""
 
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
-class ReplaceRoute:
+class ReplaceRoute(Struct, frozen=True):
     """Exchange a route of ours for one with another source, in one step."""
 
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveRoute:
+class RemoveRoute(Struct, frozen=True):
     """Take one of our routes away."""
 
     route: Route

@@ -8,8 +8,9 @@ comparison with what the kernel has (`diff.py`).
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+from msgspec import Struct
 
 from gossip import PeerName
 from weavemesh.overlay.state import (
@@ -33,8 +34,7 @@ UNDERLAY_MTU_MAX = 1500
 _IPV4_BITS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedPeer:
+class PlannedPeer(Struct, frozen=True):
     """Another peer of the mesh, as it speaks of itself."""
 
     name: PeerName
@@ -44,8 +44,7 @@ class PlannedPeer:
     """Where it may be reached, the most likely first; none if it can only reach us."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanInput:
+class PlanInput(Struct, frozen=True, kw_only=True):
     """All that the plan depends on."""
 
     interface: str

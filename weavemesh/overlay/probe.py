@@ -13,10 +13,11 @@ A probe that is not answered within `ANSWER_TIMEOUT_S` counts as lost.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from random import Random
 from typing import NewType, assert_never
+
+from msgspec import Struct, field
 
 ProbeName = NewType("ProbeName", str)
 """Name of the peer that is asked; the same text as gossip's PeerName."""
@@ -34,15 +35,13 @@ SILENT_AFTER_S = 10.0
 """Without an answer for so long a tunnel that did answer counts as silent."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeTargets:
+class ProbeTargets(Struct, frozen=True):
     """Input: the peers to watch now and their addresses in the mesh; replaces the set before."""
 
     addresses: Mapping[ProbeName, IPv4Address]
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeAnswered:
+class ProbeAnswered(Struct, frozen=True):
     """Input: the answer to the probe with this nonce came from this address."""
 
     nonce: int
@@ -52,16 +51,14 @@ class ProbeAnswered:
 ProbeInput = ProbeTargets | ProbeAnswered
 
 
-@dataclass(frozen=True, slots=True)
-class SendProbe:
+class SendProbe(Struct, frozen=True):
     """Output: ask this address, with this nonce."""
 
     address: IPv4Address
     nonce: int
 
 
-@dataclass(frozen=True, slots=True)
-class FirstAnswer:
+class FirstAnswer(Struct, frozen=True):
     """Output: this peer answered through its tunnel, the first time or after a silence."""
 
     peer: ProbeName
@@ -70,8 +67,7 @@ class FirstAnswer:
 ProbeOutput = SendProbe | FirstAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelHealth:
+class TunnelHealth(Struct, frozen=True):
     """What is known of one tunnel."""
 
     rtt_s: float | None
@@ -86,8 +82,7 @@ class TunnelHealth:
         return self.last_answer is not None and now - self.last_answer <= SILENT_AFTER_S
 
 
-@dataclass(slots=True)
-class _Probing:
+class _Probing(Struct):
     address: IPv4Address
     next_at: float
     rtt_s: float | None = None

@@ -7,9 +7,10 @@ changed (`weavemesh.kernel`). The reader of these values on the other side is `w
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Literal, Self
+
+from msgspec import Struct
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -88,8 +89,7 @@ class PresharedKey(_Key):
         return "PresharedKey(redacted)"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Where a peer's WireGuard packets are sent."""
 
     address: IPAddress
@@ -101,8 +101,7 @@ class Endpoint:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class WireGuardPeer:
+class WireGuardPeer(Struct, frozen=True):
     """One tunnel as it should be."""
 
     public_key: PublicKey
@@ -113,8 +112,7 @@ class WireGuardPeer:
     """Sources accepted from, and destinations sent to, this peer."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedPeer:
+class ObservedPeer(Struct, frozen=True):
     """One tunnel as the device has it."""
 
     public_key: PublicKey
@@ -127,8 +125,7 @@ class ObservedPeer:
     tx_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """One route that is ours."""
 
     destination: IPNetwork
@@ -138,8 +135,7 @@ class Route:
     """Address that the host itself uses towards this destination; None lets the kernel choose."""
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredState:
+class DesiredState(Struct, frozen=True):
     """Everything of the overlay that this host's kernel should hold."""
 
     interface: str
@@ -152,8 +148,7 @@ class DesiredState:
     routes: tuple[Route, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedState:
+class ObservedState(Struct, frozen=True):
     """What the kernel holds of the overlay, seen at one moment."""
 
     interface: str

@@ -3,15 +3,15 @@
 Not here: the wish (`plan.py`), the difference (`diff.py`).
 """
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from weavemesh.overlay.diff import Action
 from weavemesh.overlay.state import DesiredState, IPAddress, IPNetwork, ObservedState
 
 
-@dataclass(frozen=True, slots=True)
-class ApplyReport:
+class ApplyReport(Struct, frozen=True):
     """What one `apply` did."""
 
     actions: tuple[Action, ...]

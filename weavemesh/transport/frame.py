@@ -6,10 +6,10 @@ Pure: bytes in, frames out.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 FRAME_BYTES_MAX: Final = 1024 * 1024 + 4096
 """1 MiB of content, the limit of `gossip`, and room for what is around it."""
@@ -43,8 +43,7 @@ Message = Hello | Goodbye
 _messages: Final = msgspec.msgpack.Decoder(Message)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One frame as it came."""
 
     content: bytes

@@ -10,8 +10,10 @@ import logging
 import socket
 import time
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, replace
 from typing import Final, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from weavemesh.certificate import LeafIssuer
 from weavemesh.error import UserError
@@ -36,8 +38,7 @@ LOG_LINES_MAX: Final = 20
 """In LOG_EVERY_S, over all addresses: whoever commands a whole network has as many addresses as he likes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """Somebody who was not let in."""
 
     host: str

@@ -1,9 +1,9 @@
 """One peer's part of the founding, step by step: what it promises, accepts, proposes, keeps and tells."""
 
-from dataclasses import replace
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from ipam_crdt.election import ABSENT_S, FIRST_DELAY_S, PAUSE_S, Election
 from ipam_crdt.error import LocalMisuse, RemoteViolation, SnapshotCorrupt

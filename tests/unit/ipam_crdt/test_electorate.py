@@ -1,8 +1,7 @@
 """Whose vote counts: never somebody's who does not count us, and nobody's where there are more than there should be."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from ipam_crdt.electorate import NAMES_TOLD_MAX, excuse, voters
 from ipam_crdt.roster import Owner

@@ -1,10 +1,10 @@
 """A vote's greater version stands; what no honest peer says is a violation; what is told of many fits a frame."""
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ipam_crdt.error import LocalMisuse, RemoteViolation
 from ipam_crdt.roster import Owner

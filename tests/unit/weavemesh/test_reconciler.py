@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from msgspec.structs import replace
 
 from weavemesh import reconciler
 from weavemesh.overlay.state import DesiredState, IPAddress, IPNetwork, ObservedState, PrivateKey

@@ -97,6 +97,16 @@ def test_everything_derived_is_the_same_on_all_hosts_for_ever() -> None:
     assert secret.authority_seed() != other.authority_seed()
 
 
+def test_a_generated_secret_needs_no_slow_derivation_and_is_the_same_however_it_is_written() -> None:
+    text = "wm1-" + "-".join([*["aaaaaaaa"] * 6, "aaaik3fg"])
+    assert ClusterSecret.parse(text.replace("-", " ").upper().replace("WM1 ", "wm1-")).text() == text
+    assert ClusterSecret.parse(text).fingerprint() == "zmmrwuyh"
+    assert (
+        ClusterSecret.parse(text).authority_seed().hex()
+        == "934e775d8794d7234e2ad7706754016edb47f57d77a3960db6390379958de139"
+    )
+
+
 def test_a_written_secret_is_loaded_again_and_never_overwritten_by_accident(tmp_path: Path) -> None:
     path = tmp_path / "etc" / "secret"
     secret = ClusterSecret.generate()

@@ -1,8 +1,8 @@
 import json
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from msgspec.structs import replace
 
 from weavemesh.cni.result import (
     VERSIONS,

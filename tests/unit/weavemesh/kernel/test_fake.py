@@ -1,12 +1,12 @@
 """The kernel in memory comes to every wish from everywhere, and is then left alone."""
 
 import asyncio
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.unit.weavemesh.overlay.golden import CASES
 from weavemesh.kernel.fake import FakeKernel

@@ -1,11 +1,11 @@
 """The difference is the smallest, in an order that loses and leaks nothing, and leads to what was wished."""
 
 import asyncio
-from dataclasses import replace
 from ipaddress import IPv4Network
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.unit.weavemesh.overlay.overlay_sample import endpoint, known, peer, public_key
 from weavemesh.kernel.fake import FakeKernel
@@ -53,7 +53,7 @@ def reached(desired: DesiredState) -> ObservedState:
 
 
 def with_peer(state: ObservedState, **changes: object) -> ObservedState:
-    return replace(state, peers=(replace(state.peers[0], **changes),))  # type: ignore[arg-type]  # fields by name
+    return replace(state, peers=(replace(state.peers[0], **changes),))
 
 
 ONE_PEER = plan(known({2: "10.33.0.0/24"}, peer(2)))

@@ -1,11 +1,11 @@
 """The ring is the routing table."""
 
 import doctest
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.unit.weavemesh.overlay.overlay_sample import ULA, UNIVERSE, endpoint, known, name, peer, public_key, secret
 from weavemesh.overlay import plan as module

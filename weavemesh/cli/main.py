@@ -16,7 +16,7 @@ INTERRUPTED_STATUS = 130
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command of these words (None: of this process); its exit status. Wrong words raise SystemExit(2)."""
-    gc.disable()  # a command is over before there is garbage worth looking for, and an agent switches it on when it runs
+    gc.disable()  # a command is over before there is garbage worth looking for; an agent that runs switches it on
     arguments = parser().parse_args(words)
     try:
         status = _command(arguments.run)(arguments)

@@ -3,10 +3,18 @@
 Not `ipaddress`: the ring compares and splits thousands of blocks in a millisecond. `Block.network` leads back to it.
 """
 
+from functools import lru_cache
 from ipaddress import IPv4Network
 from typing import NamedTuple, Self
 
 ADDRESS_BITS = 32
+NETWORKS_KEPT = 4096
+"""Networks remembered, 200 bytes each: who plans asks for all of them at each change of one."""
+
+
+@lru_cache(maxsize=NETWORKS_KEPT)
+def _network(start: int, length: int) -> IPv4Network:
+    return IPv4Network((start, length))
 
 
 class Block(NamedTuple):
@@ -62,7 +70,7 @@ class Block(NamedTuple):
 
     def network(self) -> IPv4Network:
         """The same range for the rest of the world."""
-        return IPv4Network((self.start, self.length))
+        return _network(self.start, self.length)
 
     def __str__(self) -> str:
         return str(self.network())

@@ -22,6 +22,7 @@ from weavemesh import __version__, logs
 from weavemesh.api.message import SOCKET_NAME
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.api.server import ApiServer
+from weavemesh.burst import Burst
 from weavemesh.cni import tombstone
 from weavemesh.cni.plugin import Plugin
 from weavemesh.cni.server import CniServer
@@ -40,7 +41,8 @@ from weavemesh.operation import Operation
 from weavemesh.overlay.plan import PlanInput, check, plan, tunnel_mtu, ula_prefix
 from weavemesh.overlay.probe import ProbeName, Prober
 from weavemesh.overlay.state import DesiredState, Endpoint, IPAddress
-from weavemesh.planning import planned_peers, probe_addresses, with_nicknames
+from weavemesh.peerbook import PeerBook
+from weavemesh.planning import with_nicknames
 from weavemesh.pool import AddressPool, AllocationRefused, PodAddresses
 from weavemesh.probing import TunnelProbes
 from weavemesh.reconciler import Reconciler
@@ -64,6 +66,8 @@ REFUSAL_PAUSE_S = 0.2
 """Between two such tries: a refusal may come at once."""
 FIRST_CONTACT_S = 1.0
 """How long the start waits for a first link to the mesh, where one is expected: news may wait there."""
+NEWS_INTERVAL_S = 0.1
+"""Between two looks at what has changed among the peers: while a mesh forms, something has at each moment."""
 FIRST_TUNNELS_S = 2.0
 """How long the start waits for the tunnels of peers that are there; then the agent is ready without them."""
 
@@ -108,7 +112,7 @@ class Agent:
         self._on_ready = on_ready
         self._started_at = time.time()
         self._stopped = asyncio.Event()
-        self._peers_changed = False
+        self._peer_news = Burst(self._act_on_peers, interval_s=NEWS_INTERVAL_S)
         self._overlay_address: IPv4Address | None = None
         self._findings: tuple[str, ...] = ()
         self._news = asyncio.Event()
@@ -123,7 +127,7 @@ class Agent:
             save=lambda snapshot: folder.write(RING_FILE, snapshot),
             announce=lambda payload: self._gossip.feed(gossip.GossipNews(RING_CHANNEL, payload)),
             send=lambda owner, payload: self._gossip.feed(gossip.SendUnicast(RING_CHANNEL, PeerName(owner), payload)),
-            ownership_changed=self._news_of_peers,
+            ownership_changed=self._peer_news.notice,
         )
         self._mesh.register(RING_CHANNEL, self._pool)
         self._transport = StreamTransport(secrets.issuer(identity))
@@ -132,6 +136,7 @@ class Agent:
         self._membership = Membership(
             self._mesh, self._pool, targets=config.targets, feed=self._gossip.feed, removed=self._leave_overlay
         )
+        self._book = PeerBook(self._mesh, own_key=lambda: identity.wireguard_public_key, secrets=secrets)
         self._probes = TunnelProbes(Prober(rng=random.Random()), first_answer=self._tunnel_is_alive)
         self._reconciler = Reconciler(kernel, self._plan)
         self._rotation = KeyRotation(
@@ -242,13 +247,14 @@ class Agent:
         probing = group.create_task(self._probe(self._overlay_address))
         self._watch_tunnels()
         await self._first_contact()
-        await self._first_tunnels()
+        self.readiness.step("waiting for the tunnels to answer")
+        await self._wait_until(self._has_first_tunnels, deadline_s=FIRST_TUNNELS_S)
         if self._membership.is_removed:
             return
-        others = len(self._mesh.peers()) - 1
+        me, others = f"{self._identity.nickname} ({self._identity.name})", len(self._mesh.peers()) - 1
         sentence = (
-            f"ready: {self._identity.nickname} ({self._identity.name}) has {self._overlay_address} in the mesh with "
-            f"{others} other peer{'' if others == 1 else 's'}; encrypted by WireGuard, {self._kernel.datapath}"
+            f"ready: {me} has {self._overlay_address} in the mesh with {others} other "
+            f"{'peer' if others == 1 else 'peers'}; encrypted by WireGuard, {self._kernel.datapath}"
         )
         log(INFO, Event.AGENT_READY, address=self._overlay_address)
         self.readiness.finish(sentence)
@@ -287,13 +293,6 @@ class Agent:
                 deadline_s=FIRST_CONTACT_S,
             )
 
-    async def _first_tunnels(self) -> None:
-        """Wait for the tunnels of the peers that are there now, so that the first packet of a pod finds its way."""
-        self.readiness.step("waiting for the tunnels to answer")
-        await self._wait_until(
-            lambda: all(self._is_alive(name) for name in self._linked_tunnels()), deadline_s=FIRST_TUNNELS_S
-        )
-
     async def _wait_until(self, condition: Callable[[], bool], *, deadline_s: float) -> None:
         """Return when it holds, looked at whenever there is news of peers or tunnels; or at the deadline."""
         with suppress(TimeoutError):
@@ -302,14 +301,12 @@ class Agent:
                     self._news.clear()
                     await self._news.wait()
 
-    def _linked_tunnels(self) -> list[ProbeName]:
+    def _has_first_tunnels(self) -> bool:
         """Peers that answer us on a link now should soon answer in a tunnel, too; of others we know less."""
-        linked = [view for view in self._mesh.peers() if view.linked is not None]
-        return list(probe_addresses(linked, owned=self._owned))
-
-    def _is_alive(self, name: str) -> bool:
-        health = self._probes.health(name)
-        return health is not None and health.last_answer is not None
+        return all(
+            (health := self._probes.health(link.peer)) is None or health.last_answer is not None
+            for link in self._mesh.links()
+        )
 
     def _publish(self) -> None:
         """Tell the mesh what we are."""
@@ -328,14 +325,15 @@ class Agent:
             secrets=self._secrets.fingerprints(),
         )
         self._gossip.feed(gossip.PublishSummary(summary.encode()))
-        self._news_of_peers()
+        self._peer_news.notice()
 
     def _perform(self, output: gossip.Output) -> None:
         match output:
             case gossip.Dial() | gossip.SendFrame() | gossip.CloseLink():
                 self._links.perform(output)
-            case gossip.PeerChanged():
-                self._news_of_peers()
+            case gossip.PeerChanged(peer=peer):
+                self._book.changed(peer)
+                self._peer_news.notice()
             case gossip.Persist():
                 self._saver.changed()
             case gossip.FencedBy(peer=peer):
@@ -345,14 +343,8 @@ class Agent:
             case gossip.Delivered(source=source, payload=payload):
                 self._pool.feed(ipam_crdt.RingReceived(Owner(source), payload))
 
-    def _news_of_peers(self) -> None:
-        """Something about peers or their ranges has changed; a burst of it is acted on once."""
-        if not self._peers_changed:
-            self._peers_changed = True
-            asyncio.get_running_loop().call_soon(self._act_on_peers)
-
     def _act_on_peers(self) -> None:
-        self._peers_changed = False
+        """Something about peers or their ranges has changed."""
         self._membership.news()
         self._reconciler.changed()
         self._watch_tunnels()
@@ -366,15 +358,14 @@ class Agent:
     def _hear_link(self, event: LinkInput) -> None:
         self._gossip.feed(event)
         if isinstance(event, gossip.LinkOpened) and event.target is not None:
-            self._news_of_peers()  # who is at that target may be news, also where nothing of that peer is
+            self._peer_news.notice()  # who is at that target may be news, also where nothing of that peer is
 
     def _owned(self, peer: PeerName) -> tuple[IPv4Network, ...]:
         return self._pool.allocator.owned(Owner(peer))
 
     def _watch_tunnels(self) -> None:
         if self._overlay_address is not None:
-            views = () if self._membership.is_removed else self._mesh.peers()
-            self._probes.watch(probe_addresses(views, owned=self._owned))
+            self._probes.watch({} if self._membership.is_removed else self._book.probe_addresses(self._owned))
 
     def _tunnel_is_alive(self, peer: ProbeName) -> None:
         log(INFO, Event.PATH_CHANGED, peer=peer, tunnel="answers")
@@ -385,7 +376,6 @@ class Agent:
         is_removed, allocator = self._membership.is_removed, self._pool.allocator
         if self._overlay_address is None and not is_removed:
             return None
-        views = () if is_removed else self._mesh.peers()
         known = PlanInput(
             interface=self._config.interface,
             mtu=self._mtu,
@@ -397,7 +387,7 @@ class Agent:
             universe=self._config.ipalloc_range,
             ula_prefix=self.ula,
             ranges={PeerName(owner): allocator.owned(owner) for owner in allocator.owners()},
-            peers=planned_peers(views, own_key=self._identity.wireguard_public_key, secrets=self._secrets),
+            peers=() if is_removed else self._book.planned(),
         )
         self._findings = check(known)
         return plan(known)

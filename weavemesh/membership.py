@@ -40,6 +40,7 @@ class Membership:
         self._initial: tuple[Owner, ...] = ()
         self._fenced: frozenset[Owner] = frozenset()
         self._departed: dict[str, str] = {}
+        self._reachable: frozenset[PeerName] = frozenset()
 
     @property
     def is_removed(self) -> bool:
@@ -49,7 +50,7 @@ class Membership:
     def news(self) -> None:
         """Something about peers, targets or the ring has changed. Not to be called from an output of the mesh."""
         self._fence()
-        self._pool.feed(ipam_crdt.PeersReachable(tuple(Owner(name) for name in self._mesh.reachable())))
+        self._tell_reachable(self._mesh.reachable())
         self._name_initial_peers()
         if self.is_removed and not self._has_told_removal:
             self._has_told_removal = True
@@ -65,6 +66,17 @@ class Membership:
         """What people call the peers, as far as is known; those removed since our start are among them."""
         summaries = ((view.name, summary_of(view)) for view in self._mesh.peers())
         return self._departed | {str(name): summary.nickname for name, summary in summaries if summary is not None}
+
+    def _tell_reachable(self, names: tuple[PeerName, ...]) -> None:
+        """The ring gets them in the mesh's order, the nearest first; people read who came and went."""
+        self._pool.feed(ipam_crdt.PeersReachable(tuple(Owner(name) for name in names)))
+        reachable = frozenset(names)
+        for name in sorted(reachable ^ self._reachable):
+            event = Event.PEER_REACHABLE if name in reachable else Event.PEER_UNREACHABLE
+            view = self._mesh.peer(name)
+            summary = None if view is None else summary_of(view)
+            log(INFO, event, peer=name, nickname=summary.nickname if summary else None)
+        self._reachable = reachable
 
     def _name_initial_peers(self) -> None:
         """Only those at the targets of the start: by these the electorate was counted."""

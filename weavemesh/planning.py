@@ -1,18 +1,21 @@
-"""From what the cores know of the mesh to what the overlay plans with: peers with keys and endpoints, probe targets.
+"""From what the cores know of a peer to what the overlay plans with, and what people read.
 
 Pure. It joins three worlds that do not know each other: gossip's views, summaries in peers' own words, WireGuard keys.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from gossip import PeerName, PeerView, Target
 from weavemesh.overlay.plan import PlannedPeer
-from weavemesh.overlay.probe import ProbeName
 from weavemesh.overlay.state import Endpoint, PublicKey
 from weavemesh.summary import Summary, SummaryInvalid
 from weavemesh.trust import Secrets
+
+SUMMARIES_KEPT = 2048
+"""Decoded summaries remembered, about 1 KiB each: the same one is asked for whenever anything is planned or shown."""
 
 DIAL_ADDRESSES_MAX = 4
 """Addresses of one peer that are dialled in turn: the likeliest come first; a host of many has bridges among them."""
@@ -26,40 +29,19 @@ def summary_of(view: PeerView) -> Summary | None:
     return None if view.summary is None else summary_in(view.summary)
 
 
-def planned_peers(views: Iterable[PeerView], *, own_key: PublicKey, secrets: Secrets) -> tuple[PlannedPeer, ...]:
-    """All other peers that have a WireGuard key, with where each may be reached, the most likely first.
+def planned_peer(view: PeerView, summary: Summary, *, own_key: PublicKey, secrets: Secrets) -> PlannedPeer:
+    """What the overlay plans with for this peer: its key and where it may be reached, the most likely first.
 
     What a user advertises comes first: he knows. Then where the peer's link really comes from, or leads to. Then what
     the peer believes its addresses to be.
     """
-    return tuple(
-        PlannedPeer(
-            view.name,
-            summary.public_key(),
-            secrets.for_pair(summary.secrets).preshared_key(own_key, summary.public_key()),
-            _endpoints(view, summary),
-        )
-        for view in views
-        if view.hops != 0 and (summary := summary_of(view)) is not None
+    linked = (Endpoint(link_host(view), summary.port),) if view.linked is not None else ()
+    return PlannedPeer(
+        view.name,
+        summary.public_key(),
+        secrets.for_pair(summary.secrets).preshared_key(own_key, summary.public_key()),
+        (*summary.advertised_endpoints(), *linked, *summary.own_endpoints()),
     )
-
-
-def probe_addresses(
-    views: Iterable[PeerView], *, owned: Callable[[PeerName], Sequence[IPv4Network]]
-) -> dict[ProbeName, IPv4Address]:
-    """The addresses in the mesh of all other peers that have one: having one, a peer has set up its tunnels.
-
-    Only addresses that the peer owns in the ring count: to others its tunnel does not lead, and they may be our own.
-    """
-    found = {}
-    for view in views:
-        summary = None if view.hops == 0 else summary_of(view)
-        if summary is None or summary.overlay_ipv4 is None:
-            continue
-        address = IPv4Address(summary.overlay_ipv4)
-        if any(address in network for network in owned(view.name)):
-            found[ProbeName(view.name)] = address
-    return found
 
 
 def dial_addresses(_: PeerName, encoded: bytes) -> tuple[Target, ...]:
@@ -85,17 +67,13 @@ def with_nicknames(sentence: str, nicknames: Mapping[str, str]) -> str:
     return _PEER_NAME.sub(named, sentence)
 
 
-def _endpoints(view: PeerView, summary: Summary) -> tuple[Endpoint, ...]:
-    linked = (Endpoint(link_host(view), summary.port),) if view.linked is not None else ()
-    return (*summary.advertised_endpoints(), *linked, *summary.own_endpoints())
-
-
 def link_host(view: PeerView) -> IPv4Address | IPv6Address:
     """The address at the other end of our link to a peer, which must have one."""
     assert view.linked is not None
     return ip_address(view.linked.address.rpartition(":")[0].strip("[]"))
 
 
+@lru_cache(maxsize=SUMMARIES_KEPT)
 def summary_in(encoded: bytes) -> Summary | None:
     """What these bytes say; None if it is nothing that we understand."""
     try:

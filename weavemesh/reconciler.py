@@ -6,6 +6,7 @@ Neither the plan (`weavemesh.overlay.plan`) nor the kernel (`weavemesh.kernel`) 
 import asyncio
 from collections.abc import Callable
 from logging import INFO, WARNING
+from math import inf
 
 from weavemesh.kernel.sentence import describe
 from weavemesh.logs import Event, log
@@ -14,6 +15,8 @@ from weavemesh.overlay.tunnel import Tunnel
 
 COALESCE_S = 0.02
 """News comes in bursts (a record, then the ring): one plan for the burst."""
+PACE_S = 0.2
+"""Between two plans: while a mesh forms there is news all the time, and each plan looks at all peers."""
 CHECK_INTERVAL_S = 30.0
 """Without news the kernel is compared again so often: what someone else removed comes back."""
 RETRY_S = 2.0
@@ -26,6 +29,7 @@ class Reconciler:
         self._tunnel = tunnel
         self._plan = plan
         self._changed = asyncio.Event()
+        self._planned_at = -inf
         self._plans = 0
         """How many plans were made."""
         self._applied = 0
@@ -52,6 +56,7 @@ class Reconciler:
         """Keep going until cancelled."""
         while True:
             await self._wait()
+            self._planned_at = asyncio.get_running_loop().time()
             desired = self._plan()
             if desired is not None:
                 self._plans += 1
@@ -66,7 +71,7 @@ class Reconciler:
         try:
             async with asyncio.timeout(RETRY_S if self.failures else CHECK_INTERVAL_S):
                 await self._changed.wait()
-                await asyncio.sleep(COALESCE_S)
+                await asyncio.sleep(max(COALESCE_S, self._planned_at + PACE_S - asyncio.get_running_loop().time()))
         except TimeoutError:
             pass
         self._changed.clear()

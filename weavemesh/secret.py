@@ -153,7 +153,7 @@ class ClusterSecret:
 
     def fingerprint(self) -> str:
         """8 characters, safe to show: people compare them to see whether two hosts have the same secret."""
-        return b32encode(self._derive(b"fingerprint", 5)).decode().lower()
+        return self._fingerprint
 
     def authority_seed(self) -> bytes:
         """32 bytes: the Ed25519 seed of the membership CA's key."""
@@ -163,6 +163,10 @@ class ClusterSecret:
         """The WireGuard preshared key of a pair; the same on both sides."""
         first, second = sorted((bytes(mine), bytes(theirs)))
         return PresharedKey(self._derive(b"preshared key" + first + second, 32))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return b32encode(self._derive(b"fingerprint", 5)).decode().lower()
 
     @cached_property
     def _root(self) -> bytes:

@@ -143,7 +143,9 @@ def main() -> None:
         print(f"3 agents; the first has {before:.1f} MiB; {count} connections", flush=True)
         for name in ATTACKS:
             took = attack(hostile, name, count)
-            given_up = sum(site.given_up() for site in members)
+            for site in members:
+                site.read_log()
+            given_up = sum(site.links_given_up for site in members)
             scene.wait_for_all(
                 members, at_most_s=10, holds=lambda report: sum(peer.reachable for peer in report.peers) >= 3
             )

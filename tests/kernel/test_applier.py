@@ -1,7 +1,6 @@
 """The overlay on real namespaces, with kernel and userspace WireGuard alike: golden cases, packets, adoption."""
 
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -11,10 +10,10 @@ import pytest
 from tests.kernel.tunnel_lab import DATAPATHS, Datapath, Host, Pings, Wire, missing, run
 from tests.unit.weavemesh.overlay.golden import CASES
 from tests.unit.weavemesh.overlay.overlay_sample import known
-from weavemesh.error import UserError
+from weavemesh.kernel import applier
 from weavemesh.kernel.applier import Kernel
 from weavemesh.kernel.netns import call_in
-from weavemesh.overlay.diff import DiscardAllowedIps, SetPeer
+from weavemesh.overlay.diff import AddRoute, CreateDevice, DiscardAllowedIps, SetPeer
 from weavemesh.overlay.plan import plan
 from weavemesh.overlay.state import ObservedState, render
 from weavemesh.overlay.tunnel import ApplyReport, Tunnel
@@ -78,6 +77,46 @@ def test_what_one_life_made_the_next_adopts_without_one_action(host: Host) -> No
     desired = CASES["a peer costs a peer"][3].desired(host.interface)
     assert host.apply(desired).actions
     assert host.apply(desired) == ApplyReport((), (), ())
+
+
+def test_what_was_set_is_believed_for_a_while_and_then_mended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One peer more costs one peer: nothing is read for it. What others took away meanwhile comes back later."""
+    one, two = (
+        CASES["a peer costs a peer"][1].desired(host.interface),
+        CASES["a peer costs a peer"][3].desired(host.interface),
+    )
+
+    async def play(kernel: Kernel) -> None:
+        assert not (await kernel.apply(one)).failures
+        host.run("ip", "route", "flush", "proto", "87", "type", "unreachable")
+        looks = kernel.looks
+        report = await kernel.apply(two)
+        assert [type(action) for action in report.actions] == [SetPeer, SetPeer, AddRoute, AddRoute]
+        assert kernel.looks == looks
+        monkeypatch.setattr(applier, "LOOK_INTERVAL_S", 0.0)
+        mended = await kernel.apply(two)
+        assert {type(action) for action in mended.actions} == {AddRoute}
+        assert kernel.looks == looks + 1
+        assert (await kernel.apply(two)).actions == ()
+
+    host.with_kernel(play)
+
+
+def test_after_a_failure_nothing_is_believed(host: Host) -> None:
+    one, two = (
+        CASES["a peer costs a peer"][1].desired(host.interface),
+        CASES["a peer costs a peer"][3].desired(host.interface),
+    )
+
+    async def play(kernel: Kernel) -> None:
+        assert not (await kernel.apply(one)).failures
+        host.run("ip", "link", "del", host.interface)
+        assert (await kernel.apply(two)).failures
+        report = await kernel.apply(two)
+        assert not report.failures
+        assert CreateDevice in {type(action) for action in report.actions}
+
+    host.with_kernel(play)
 
 
 def test_packets_pass_in_both_families(three: tuple[Host, ...]) -> None:
@@ -197,24 +236,6 @@ def test_pods_routes_are_not_its_business(host: Host) -> None:
     host.run("ip", "route", "add", "10.33.0.9/32", "dev", "wmv0123456789", "proto", "87")
     assert host.apply(desired).actions == ()
     assert "10.33.0.9 dev wmv0123456789" in host.routes()
-
-
-def test_a_name_that_something_else_has_is_refused(host: Host) -> None:
-    host.run("ip", "link", "add", host.interface, "type", "veth", "peer", "name", "p")
-    with pytest.raises(UserError, match="is a veth, not a WireGuard device; remove it"):
-        host.join()
-    host.run("ip", "link", "del", host.interface)
-
-
-def test_without_the_right_to_configure_networks_the_sentence_says_so(host: Host) -> None:
-    program = (
-        "import asyncio; from weavemesh.kernel.applier import Kernel; from weavemesh.error import UserError\n"
-        "try: asyncio.run(Kernel.open(interface='wmk0', datapath='auto'))\n"
-        "except UserError as error: print(error)"
-    )
-    drop = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
-    result = host.run(*drop, sys.executable, "-c", program)
-    assert result.stdout == "weavemesh may not configure networks; run it as root (it needs CAP_NET_ADMIN)\n"
 
 
 def test_an_apply_of_the_plan_of_nobody_is_whole(host: Host) -> None:

@@ -5,6 +5,9 @@ the kernel has, takes the difference to what is wished (`overlay.diff`) and perf
 an earlier life of the agent left, and a second `apply` performs nothing. A failed action becomes a sentence in
 the report and the rest goes on, unless the rest cannot work without it; the next `apply` tries again.
 
+Looking costs as much as there are peers. So what a successful `apply` left is believed for LOOK_INTERVAL_S: until then
+a plan that only adds is performed as the step from the plan before (`overlay.diff.step`).
+
 Its twin without a kernel is `fake.py`. Removal of everything is in `removal.py`: it needs no state.
 """
 
@@ -14,20 +17,20 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import Final, Literal, Self, assert_never
+from typing import Final, Self, assert_never
 
 from msgspec.structs import replace
 
 from weavemesh.error import UserError
 from weavemesh.kernel import host
+from weavemesh.kernel.choice import TUNNEL_KINDS, Datapath, choose, name_is_taken
 from weavemesh.kernel.device import Device, DeviceError
 from weavemesh.kernel.linkmessage import Link
 from weavemesh.kernel.netlink import MAIN_TABLE, PROTOCOL, KernelError, Netlink
 from weavemesh.kernel.rtnetlink import KernelRoute
 from weavemesh.kernel.sentence import FAILURES, bounded, describe, describe_failure, reason
 from weavemesh.kernel.sysctl import Settings
-from weavemesh.kernel.userspace import PROGRAM, Userspace, is_installed
-from weavemesh.kernel.wireguard import KernelWireGuard
+from weavemesh.kernel.userspace import Userspace
 from weavemesh.overlay.diff import (
     Action,
     AddAddress,
@@ -44,16 +47,17 @@ from weavemesh.overlay.diff import (
     SetPeer,
     absent,
     diff,
+    step,
 )
 from weavemesh.overlay.state import DesiredState, IPAddress, IPNetwork, ObservedState, Route
 from weavemesh.overlay.tunnel import ApplyReport
 
-Datapath = Literal["auto", "kernel", "userspace"]
-
 UNREACHABLE_METRIC: Final = 4278198272
 """The last of all: any other route to the same destination is preferred (as Kubernetes' CNIs use it)."""
 
-_TUNNEL_KINDS: Final = ("wireguard", "tun")
+LOOK_INTERVAL_S: Final = 25.0
+"""How long the kernel is believed to hold what was set; the next `apply` after that mends what others did to it."""
+
 _PORT_RELEASE_S: Final = 1.0
 """wireguard-go closes its ports last, some milliseconds after its device has gone."""
 _NO_IPV6: Final = "this kernel has no IPv6, so pods here have IPv4 only: boot it without ipv6.disable=1"
@@ -71,6 +75,11 @@ class Kernel:
         """True while an `apply` builds a device in the place of another."""
         self._index: int | None = None
         """Of the device's interface during an `apply`; None without one."""
+        self._held: DesiredState | None = None
+        """What the last `apply` left; None after a failure."""
+        self._looked_at = 0.0
+        self.looks = 0
+        """How often the kernel was read to compare it."""
 
     @classmethod
     async def open(cls, *, interface: str, datapath: Datapath) -> Self:
@@ -84,7 +93,7 @@ class Kernel:
         except OSError as error:
             raise UserError("netlink cannot be opened", remedy=f"check the sandbox ({error.strerror})") from error
         try:
-            device = await _choose(interface, datapath, netlink)
+            device = await choose(interface, datapath, netlink)
         except BaseException:
             await netlink.close()
             raise
@@ -136,23 +145,45 @@ class Kernel:
         assert desired.interface == self._interface, "this door is for another interface"
         async with self._applying:
             self._replacing = False
-            settings = Settings()
-            settings.prepare_host()
-            done: list[Action] = []
-            failures = [] if settings.has_ipv6() else [_NO_IPV6]
-            wish = desired if settings.has_ipv6() else _without_ipv6(desired)
-            try:
-                observed, self._index = await self._observe()
-                for batch in _batches(diff(wish, observed, now=time.time())):
-                    sentences = await self._attempt(batch)
-                    failures += [sentence for sentence in sentences if sentence]
-                    done += [action for action, sentence in zip(batch, sentences, strict=True) if not sentence]
-                    if failures and isinstance(batch[0], CreateDevice | ConfigureDevice | BringUp):
-                        break  # the rest needs the device
-            except FAILURES as error:
-                failures.append(describe_failure(f"reading the tunnel device {self._interface}", error))
-            settings.prepare_interface(self._interface)
+            held, self._held = self._held, None
+            if held is not None and time.monotonic() < self._looked_at + LOOK_INTERVAL_S:
+                actions = step(held, desired)
+                if actions is not None:
+                    done, failures = await self._perform_all(actions)
+                    self._held = None if failures else desired
+                    return ApplyReport(tuple(done), (), bounded(failures))
+            report = await self._apply_after_a_look(desired)
+            self._held = None if report.failures else desired
+            return report
+
+    async def _apply_after_a_look(self, desired: DesiredState) -> ApplyReport:
+        settings = Settings()
+        settings.prepare_host()
+        done: list[Action] = []
+        failures = [] if settings.has_ipv6() else [_NO_IPV6]
+        wish = desired if settings.has_ipv6() else _without_ipv6(desired)
+        try:
+            self._looked_at = time.monotonic()
+            self.looks += 1
+            observed, self._index = await self._observe()
+            done, failed = await self._perform_all(diff(wish, observed, now=time.time()))
+            failures += failed
+        except FAILURES as error:
+            failures.append(describe_failure(f"reading the tunnel device {self._interface}", error))
+        settings.prepare_interface(self._interface)
         return ApplyReport(tuple(done), tuple(settings.changed), (*settings.failures, *bounded(failures)))
+
+    async def _perform_all(self, actions: Sequence[Action]) -> tuple[list[Action], list[str]]:
+        """Perform the actions in order; those that succeeded, and why the others did not."""
+        done: list[Action] = []
+        failures: list[str] = []
+        for batch in _batches(actions):
+            sentences = await self._attempt(batch)
+            failures += [sentence for sentence in sentences if sentence]
+            done += [action for action, sentence in zip(batch, sentences, strict=True) if not sentence]
+            if failures and isinstance(batch[0], CreateDevice | ConfigureDevice | BringUp):
+                break  # the rest needs the device
+        return done, failures
 
     # -- observing ------------------------------------------------------------------------------------
 
@@ -271,8 +302,8 @@ class Kernel:
         dead = await self._netlink.link(self._interface)
         if dead is not None:
             # A tunnel of the other kind (the data path was changed), or a TUN whose process cannot be reached.
-            if dead.kind not in _TUNNEL_KINDS:
-                raise _name_is_taken(dead)
+            if dead.kind not in TUNNEL_KINDS:
+                raise name_is_taken(dead)
             await self._netlink.delete_link(dead.index)
             await Userspace(self._interface).wait_until_gone()
             self._replacing = True
@@ -309,59 +340,6 @@ async def _wait_for_port(port: int) -> None:
         if time.monotonic() > deadline:
             raise DeviceError(f"UDP port {port} is taken by another program")
         await asyncio.sleep(0.02)
-
-
-async def _choose(interface: str, datapath: Datapath, netlink: Netlink) -> Device:
-    has_kernel = await _kernel_has_wireguard(netlink)
-    userspace = Userspace(interface)
-    link = await netlink.link(interface)
-    if link is not None and link.kind not in _TUNNEL_KINDS:
-        raise _name_is_taken(link)
-    try:
-        owner = await userspace.socket_owner()
-    except DeviceError as error:
-        raise UserError(error.reason, remedy="run weavemesh as root") from error
-    if datapath == "auto" and link is not None and link.kind == userspace.link_kind and owner == "us":
-        return userspace
-    if datapath != "userspace" and has_kernel:
-        return KernelWireGuard(interface, netlink)
-    if datapath == "kernel":
-        raise UserError(
-            "this kernel has no WireGuard",
-            remedy="load its module (`modprobe wireguard`, Linux 5.6 or later), or use --datapath userspace",
-        )
-    if not is_installed():
-        raise UserError(
-            "there is no WireGuard on this host" if datapath == "auto" else f"{PROGRAM} is not in PATH",
-            remedy=f"load the kernel's module (`modprobe wireguard`) or install {PROGRAM}",
-        )
-    if owner == "other":
-        raise userspace.foreign_socket()
-    return userspace
-
-
-async def _kernel_has_wireguard(netlink: Netlink) -> bool:
-    """Ask for an interface with a name that cannot be: the kind is looked up (and its module loaded) first.
-
-    So the answer is EPERM without the right to make interfaces, EOPNOTSUPP without WireGuard, EINVAL with it,
-    and nothing has been made in any case.
-    """
-    try:
-        await netlink.add_link(".", kind="wireguard")
-    except KernelError as error:
-        if error.number == errno.EPERM:
-            raise UserError(
-                "weavemesh may not configure networks", remedy="run it as root (it needs CAP_NET_ADMIN)"
-            ) from error
-        return error.number != errno.EOPNOTSUPP
-    raise AssertionError("the kernel accepted an interface named `.`")
-
-
-def _name_is_taken(link: Link) -> UserError:
-    return UserError(
-        f"{link.name} exists and is {f'a {link.kind}' if link.kind else 'hardware'}, not a WireGuard device",
-        remedy="remove it, or choose another name with --interface",
-    )
 
 
 def _routes(found: Iterable[KernelRoute], index: int | None) -> Iterable[Route]:

@@ -21,6 +21,7 @@ Not here: performing the actions (`weavemesh.kernel.applier`).
 """
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from weavemesh.overlay.state import (
     KEY_BYTES,
@@ -164,6 +165,41 @@ def diff(desired: DesiredState, observed: ObservedState, *, now: float) -> tuple
         *discarded,
         *(RemoveAddress(address) for address in observed.addresses if address not in desired.addresses),
     )
+
+
+def step(held: DesiredState, desired: DesiredState) -> tuple[Action, ...] | None:
+    """The actions from one plan, which the kernel is known to hold, to the next; None where it must be looked at first.
+
+    What it costs depends on what has changed alone, and nothing has to be read: so a mesh of a thousand can take in one
+    peer more. It must be looked at where something goes that may be in use, or an endpoint changes that the device may
+    have learned better. Of peers that are the very same object nothing is compared.
+    """
+    before = {peer.public_key: peer for peer in held.peers}
+    changed = [peer for peer in desired.peers if before.get(peer.public_key) is not peer]
+    present = [before[peer.public_key] for peer in changed if peer.public_key in before]
+    news = len(changed) - len(present)
+    if len(held.peers) + news != len(desired.peers):
+        return None  # somebody goes
+    if any(peer.endpoint != before[peer.public_key].endpoint for peer in changed if peer.public_key in before):
+        return None
+    if replace(held, peers=(), routes=()) != replace(desired, peers=(), routes=()):
+        return None
+    routes = set(held.routes) ^ set(desired.routes)
+    observed = ObservedState(
+        interface=held.interface,
+        up=True,
+        mtu=held.mtu,
+        private_key=held.private_key,
+        listen_port=held.listen_port,
+        addresses=held.addresses,
+        peers=tuple(
+            ObservedPeer(peer.public_key, peer.preshared_key, peer.endpoint, peer.allowed_ips, None, 0, 0)
+            for peer in present
+        ),
+        routes=tuple(route for route in held.routes if route in routes),
+    )
+    wish = replace(desired, peers=tuple(changed), routes=tuple(route for route in desired.routes if route in routes))
+    return diff(wish, observed, now=0.0)
 
 
 def absent(interface: str, routes: tuple[Route, ...]) -> ObservedState:

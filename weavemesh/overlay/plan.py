@@ -8,6 +8,7 @@ comparison with what the kernel has (`diff.py`).
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from msgspec import Struct
@@ -31,10 +32,12 @@ MTU_MIN = 1280
 """IPv6 works on no link with less (RFC 8200 §5)."""
 UNDERLAY_MTU_MAX = 1500
 """Until a path is measured, no more is trusted: jumbo frames rarely reach beyond the own cloud."""
+TUNNELS_KEPT = 4096
+"""Planned tunnels remembered, under 1 KiB each, so that news of one peer costs one peer."""
 _IPV4_BITS = 32
 
 
-class PlannedPeer(Struct, frozen=True):
+class PlannedPeer(Struct, frozen=True, cache_hash=True):
     """Another peer of the mesh, as it speaks of itself."""
 
     name: PeerName
@@ -78,12 +81,9 @@ def plan(known: PlanInput) -> DesiredState:
     for peer in sorted(known.peers, key=lambda peer: peer.name):
         if peer.name == known.name or peer.public_key in disputed:
             continue
-        networks = tuple(_with_twins(known.ranges.get(peer.name, ()), known.ula_prefix))
-        endpoint = peer.endpoints[0] if peer.endpoints else None
-        peers.append(WireGuardPeer(peer.public_key, peer.preshared_key, endpoint, networks))
-        routes += [
-            Route(network, "device", known.address if network.version == 4 else address6) for network in networks
-        ]
+        tunnel, ways = _tunnel(peer, known.ranges.get(peer.name, ()), known.ula_prefix, known.address)
+        peers.append(tunnel)
+        routes += ways
     routes += [Route(network, "unreachable", None) for network in _with_twins((known.universe,), known.ula_prefix)]
     return DesiredState(
         interface=known.interface,
@@ -94,6 +94,18 @@ def plan(known: PlanInput) -> DesiredState:
         peers=tuple(peers),
         routes=tuple(routes),
     )
+
+
+@lru_cache(maxsize=TUNNELS_KEPT)
+def _tunnel(
+    peer: PlannedPeer, ranges: tuple[IPv4Network, ...], prefix: IPv6Network | None, address: IPv4Address | None
+) -> tuple[WireGuardPeer, tuple[Route, ...]]:
+    """One peer's tunnel and routes: the very same objects again while nothing of them changes."""
+    address6 = twin_address(prefix, address) if prefix and address else None
+    networks = tuple(_with_twins(ranges, prefix))
+    endpoint = peer.endpoints[0] if peer.endpoints else None
+    routes = tuple(Route(network, "device", address if network.version == 4 else address6) for network in networks)
+    return WireGuardPeer(peer.public_key, peer.preshared_key, endpoint, networks), routes
 
 
 def check(known: PlanInput) -> tuple[str, ...]:

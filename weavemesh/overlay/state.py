@@ -125,7 +125,7 @@ class ObservedPeer(Struct, frozen=True):
     tx_bytes: int
 
 
-class Route(Struct, frozen=True):
+class Route(Struct, frozen=True, cache_hash=True):
     """One route that is ours."""
 
     destination: IPNetwork

@@ -1,17 +1,17 @@
 """Where a peer may be reached, and in which order it is tried; strange summaries do no harm."""
 
 import doctest
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 from gossip import LinkId, LinkView, PeerName, PeerView, Target
 from weavemesh import planning
 from weavemesh.identity import Identity
+from weavemesh.overlay.plan import PlannedPeer
 from weavemesh.overlay.state import Endpoint, PublicKey
 from weavemesh.planning import (
     DIAL_ADDRESSES_MAX,
     dial_addresses,
-    planned_peers,
-    probe_addresses,
+    planned_peer,
     summary_of,
     with_nicknames,
 )
@@ -72,13 +72,14 @@ def view(said: bytes | None, *, hops: int | None = 1, link_address: str | None =
     )
 
 
-def everything(_: PeerName) -> tuple[IPv4Network, ...]:
-    return (IPv4Network("0.0.0.0/0"),)
+def planned(one: PeerView) -> PlannedPeer:
+    said = summary_of(one)
+    assert said is not None
+    return planned_peer(one, said, own_key=OURS.wireguard_public_key, secrets=Secrets(SECRET))
 
 
 def endpoints_of(one: PeerView) -> list[str]:
-    (peer,) = planned_peers([one], own_key=OURS.wireguard_public_key, secrets=Secrets(SECRET))
-    return [endpoint.text() for endpoint in peer.endpoints]
+    return [endpoint.text() for endpoint in planned(one).endpoints]
 
 
 def test_what_the_user_advertises_comes_first_then_the_link_then_its_own_addresses() -> None:
@@ -96,26 +97,13 @@ def test_a_link_over_ipv6_leads_to_an_ipv6_endpoint() -> None:
 
 
 def test_both_sides_derive_the_same_preshared_key() -> None:
-    (theirs,) = planned_peers([view(summary().encode())], own_key=OURS.wireguard_public_key, secrets=Secrets(SECRET))
+    theirs = planned(view(summary().encode()))
     assert theirs.public_key == PublicKey(bytes(THEIRS.wireguard_public_key))
     assert theirs.preshared_key == SECRET.preshared_key(THEIRS.wireguard_public_key, OURS.wireguard_public_key)
 
 
-def test_ourselves_and_peers_that_say_nothing_sensible_get_no_tunnel() -> None:
-    views = [view(summary().encode(), hops=0), view(None), view(b"\xc1garbage")]
-    assert planned_peers(views, own_key=OURS.wireguard_public_key, secrets=Secrets(SECRET)) == ()
-    assert probe_addresses(views, owned=everything) == {}
-    assert [summary_of(one) for one in views[1:]] == [None, None]
-
-
-def test_only_peers_with_an_address_in_the_mesh_are_probed() -> None:
-    here, nowhere = view(summary().encode()), view(summary(overlay_ipv4=None).encode())
-    assert list(probe_addresses([here], owned=everything).values()) == [IPv4Address("10.40.0.1")]
-    assert probe_addresses([nowhere], owned=everything) == {}
-
-
-def test_an_address_that_a_peer_does_not_own_is_not_probed_as_it_may_be_ours() -> None:
-    assert probe_addresses([view(summary().encode())], owned=lambda _: [IPv4Network("10.32.0.0/13")]) == {}
+def test_of_strange_summaries_nothing_is_understood() -> None:
+    assert [summary_of(view(said)) for said in (None, b"\xc1garbage")] == [None, None]
 
 
 def test_a_peer_is_dialled_where_it_is_advertised_then_at_its_own_addresses() -> None:

@@ -21,6 +21,7 @@ from weavemesh.overlay.diff import (
     SetPeer,
     absent,
     diff,
+    step,
 )
 from weavemesh.overlay.plan import PlanInput, plan
 from weavemesh.overlay.state import (
@@ -203,3 +204,41 @@ def test_a_range_wished_for_two_peers_has_one() -> None:
     twice = plan(known({2: "10.33.0.0/24", 3: "10.33.0.0/24"}, peer(2), peer(3)))
     changes = [action for action in diff(twice, absent("wm0", ()), now=NOW) if isinstance(action, SetPeer)]
     assert [IPv4Network("10.33.0.0/24") in change.allowed_ips for change in changes] == [True, False]
+
+
+def held(*numbers: int) -> DesiredState:
+    return ranged({number: f"10.33.{number}.0/24" for number in numbers})
+
+
+def ranged(ranges: dict[int, str]) -> DesiredState:
+    return plan(known(ranges, *map(peer, ranges)))
+
+
+def test_a_step_to_one_peer_more_is_what_a_look_at_everything_would_find() -> None:
+    before, after = held(2, 3), held(2, 3, 4)
+    actions = step(before, after)
+    assert actions is not None
+    assert [type(action) for action in actions] == [SetPeer, AddRoute, AddRoute]
+    assert actions == diff(after, reached(before), now=0.0)
+
+
+def test_a_step_to_the_same_plan_does_nothing() -> None:
+    assert step(held(2, 3), held(2, 3)) == ()
+
+
+def test_a_range_that_moves_is_a_step_of_the_two_peers() -> None:
+    before = ranged({2: "10.33.2.0/24 10.34.0.0/24", 3: "10.33.3.0/24"})
+    after = ranged({2: "10.33.2.0/24", 3: "10.33.3.0/24 10.34.0.0/24"})
+    actions = step(before, after)
+    assert actions is not None
+    assert [type(action) for action in actions] == [SetPeer]
+
+
+def test_where_somebody_goes_or_an_endpoint_or_the_device_changes_the_kernel_must_be_looked_at() -> None:
+    before = held(2, 3)
+    assert step(before, held(2)) is None
+    ranges = {2: "10.33.2.0/24", 3: "10.33.3.0/24"}
+    assert step(before, plan(known(ranges, peer(2), peer(3, at=endpoint(9))))) is None
+    assert step(before, plan(known(ranges, peer(2), peer(3, key=public_key(8))))) is None
+    assert step(before, plan(known(ranges, peer(2), peer(3), mtu=1380))) is None
+    assert step(before, plan(known(ranges, peer(2), peer(3), address="10.32.0.9"))) is None

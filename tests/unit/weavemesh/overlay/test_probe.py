@@ -1,11 +1,14 @@
 """The laws of probing, by transcripts: inputs in, outputs out, time as an argument."""
 
 from ipaddress import IPv4Address
+from itertools import pairwise
 from random import Random
 
 from weavemesh.overlay.probe import (
     ANSWER_TIMEOUT_S,
+    BURST,
     LOSS_WINDOW,
+    PROBES_PER_SECOND,
     PROBES_PER_SECOND_MAX,
     SETTLE_S,
     SILENT_AFTER_S,
@@ -122,12 +125,36 @@ def test_a_peer_that_leaves_is_not_asked_and_one_that_moves_starts_afresh() -> N
     assert machine.deadline() is None
 
 
-def test_the_cost_of_probing_does_not_grow_with_the_mesh() -> None:
-    peers = {ProbeName(f"p{i:04}"): IPv4Address(0x0A200000 + i) for i in range(1000)}
-    machine = Prober(rng=Random(1))
-    machine.receive(ProbeTargets(peers), 0.0)
-    sent, horizon_s = 0, 300.0
+def sent_until(machine: Prober, horizon_s: float) -> list[tuple[float, SendProbe]]:
+    sent = []
     while (now := machine.deadline()) is not None and now < horizon_s:
         machine.tick(now)
-        sent += sum(isinstance(output, SendProbe) for output in machine.outputs())
-    assert sent <= len(peers) + PROBES_PER_SECOND_MAX * horizon_s * 1.1
+        sent += [(now, output) for output in machine.outputs() if isinstance(output, SendProbe)]
+    return sent
+
+
+def test_the_cost_of_probing_does_not_grow_with_the_mesh() -> None:
+    peers = {f"p{i:04}": str(IPv4Address(0x0A200000 + i)) for i in range(1000)}
+    sent = sent_until(prober(**peers), 900.0)
+    first_round_s = len(peers) / PROBES_PER_SECOND_MAX
+    assert len({probe.address for when, probe in sent if when <= first_round_s + 1}) == len(peers)
+    later = [when for when, _ in sent if when > first_round_s + 1]
+    assert len(later) <= PROBES_PER_SECOND * 1.1 * (900.0 - first_round_s)
+    assert len(later) >= PROBES_PER_SECOND * 0.8 * (900.0 - first_round_s - len(peers) / PROBES_PER_SECOND)
+
+
+def test_many_fresh_peers_are_asked_one_by_one_after_the_first_few() -> None:
+    sent = sent_until(prober(**{f"p{i:02}": f"10.32.0.{i}" for i in range(1, 51)}), 3.0)
+    assert max(when for when, _ in sent[:BURST]) < SETTLE_S + 0.001
+    gaps = [later - earlier for (earlier, _), (later, _) in pairwise(sent[BURST - 1 : 50])]
+    assert min(gaps) > 0.99 / PROBES_PER_SECOND_MAX
+
+
+def test_where_many_are_asked_in_turn_one_lost_probe_is_no_silence() -> None:
+    machine = prober(**{f"p{i:02}": f"10.32.0.{i}" for i in range(1, 101)})
+    probe, now = next_probe(machine)
+    machine.receive(ProbeAnswered(probe.nonce, probe.address), now)
+    (answered,) = [output.peer for output in machine.outputs() if isinstance(output, FirstAnswer)]
+    health = machine.health(answered)
+    assert health is not None
+    assert health.is_alive(now + 2 * 100 / PROBES_PER_SECOND) and not health.is_alive(now + 3 * 100 / PROBES_PER_SECOND)

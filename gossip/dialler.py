@@ -69,10 +69,11 @@ class Dialler:
         for target in self.targets.start_due(self._links.is_linked, is_reachable, self._room(), now):
             self._outbox.dial(target)
 
-    def dial_discovered(self, is_reachable: Callable[[PeerName], bool], now: float) -> None:
+    def dial_discovered(self, is_reachable: Callable[[PeerName], bool], *, unreachable_count: int, now: float) -> None:
         """Dial peers that we heard of, if there are too few links or peers out of reach."""
         for target in self.discovery.choose(
             linked_count=self._links.peer_count(),
+            unreachable_count=unreachable_count,
             is_linked=self._links.is_linked,
             is_reachable=is_reachable,
             addresses=self._addresses,

@@ -26,7 +26,7 @@ LINKS_WANTED_MIN = 3
 """Two may fail at once and a peer is still in the mesh."""
 
 DISCOVERY_INTERVAL_S = 0.5
-"""Looking at all known peers is O(N): seldom enough to cost nothing, often enough for a mesh to stand in seconds."""
+"""Between two looks: often enough for a mesh to stand in seconds."""
 
 EXPLORE_INTERVAL_S = 2.0
 """Pace of dials to unreachable peers while nothing else is wanted: many peers share the work when halves have parted.
@@ -38,8 +38,11 @@ DIAL_FALLBACK_S = 5.0
 DIALS_MAX = 8
 """Dials under way at once: each holds a socket, and a handshake costs milliseconds."""
 
+LOOKED_AT_MAX = 64
+"""Peers drawn at random at each look, so that it costs the same in any mesh; half of them or more may be dialled."""
+
 DRAWN_PER_DIAL = 4
-"""Peers drawn at random of whom the one with the fewest links is dialled."""
+"""Of so many that may be dialled the one with the fewest links is."""
 
 HINTS_MAX = 16
 """Addresses remembered of those that peers without room named."""
@@ -69,6 +72,8 @@ class Discovery:
         self._rng = rng
         self._is_enabled = is_enabled
         self._acquaintances: dict[PeerName, _Acquaintance] = {}
+        self._names: list[PeerName] = []
+        """The acquaintances, to draw from."""
         self._dialling: dict[Target, PeerName | None] = {}
         """Address being dialled → whom we expect there; None for a hint."""
         self._hints: dict[Target, None] = {}
@@ -77,12 +82,14 @@ class Discovery:
 
     def meet(self, peer: PeerName, now: float) -> None:
         """Note that `peer` exists; again does nothing."""
-        if peer != self._me:
-            self._acquaintances.setdefault(peer, _Acquaintance(now, Backoff(now)))
+        if peer != self._me and peer not in self._acquaintances:
+            self._acquaintances[peer] = _Acquaintance(now, Backoff(now))
+            self._names.append(peer)
 
     def forget(self, peer: PeerName) -> None:
         """Note that `peer` is not to be dialled any more."""
-        self._acquaintances.pop(peer, None)
+        if self._acquaintances.pop(peer, None) is not None:
+            self._names.remove(peer)
 
     def renewed(self, peer: PeerName, now: float) -> None:
         """Note that `peer` says something new of itself, perhaps another address: its failures count no more."""
@@ -106,6 +113,7 @@ class Discovery:
         self,
         *,
         linked_count: int,
+        unreachable_count: int,
         is_linked: Callable[[PeerName], bool],
         is_reachable: Callable[[PeerName], bool],
         addresses: Callable[[PeerName], tuple[Target, ...]],
@@ -118,7 +126,7 @@ class Discovery:
             return []
         self._look_at = now + DISCOVERY_INTERVAL_S
         missing = links_wanted(len(self._acquaintances) + 1) - linked_count - len(self._dialling)
-        is_exploring = missing <= 0 and now >= self._explore_at
+        is_exploring = missing <= 0 and unreachable_count > 0 and now >= self._explore_at
         if missing <= 0 and not is_exploring:
             return []
         urgent = LINKS_WANTED_MIN - linked_count - len(self._dialling)
@@ -129,15 +137,14 @@ class Discovery:
         underway = dict.fromkeys(self._dialling.values())
         candidates = [
             peer
-            for peer, acquaintance in self._acquaintances.items()
-            if self._is_due(peer, acquaintance, now)
+            for peer in self._rng.sample(self._names, min(LOOKED_AT_MAX, len(self._names)))
+            if self._is_due(peer, self._acquaintances[peer], now)
             and peer not in underway
             and not is_linked(peer)
             and not (is_exploring and is_reachable(peer))
         ]
         count = max(0, count - len(hinted))
-        drawn = self._rng.sample(candidates, min(len(candidates), count * DRAWN_PER_DIAL))
-        drawn.sort(key=load)
+        drawn = sorted(candidates[: count * DRAWN_PER_DIAL], key=load)
         return hinted + self._start(drawn, addresses, count, now)
 
     def failed(self, target: Target, reason: str, now: float) -> None:

@@ -14,9 +14,10 @@ seconds on a random one, one end sends a Glance (one hash over all records, one 
     State  ->
 
 A push that is not yet written is a set of origins per link (`Link.pending`), not a queue: the newest record of each is
-sent. While a link is blocked (the other end does not keep up), news of a channel is likewise merged into one debt, its
-whole state. News of a channel that nobody registered here is passed on once to all other neighbours, who may know it;
-its state is repaired among those who do. Not here: what the channels make of a state; they get it as `Delivered`.
+sent, to all links in one turn. While a link is blocked (the other end does not keep up), news of a channel is likewise
+merged into one debt, its whole state. News of a channel that nobody registered here is passed on once to all other
+neighbours, who may know it; its state is repaired among those who do. Not here: what the channels make of a state; they
+get it as `Delivered`.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from collections.abc import Iterable
 from math import inf
 from typing import Protocol
 
-from gossip.error import LocalMisuse, RemoteViolation
+from gossip.error import LocalMisuse
 from gossip.event import Delivered
-from gossip.link import PUSH_INTERVAL_S, Link, LinkTable
+from gossip.link import Link, LinkTable
 from gossip.name import LinkId, PeerName
 from gossip.outbox import Outbox
 from gossip.record import Record
@@ -55,6 +56,22 @@ FRESH_S = 1.0
 """A glance that differs so soon after our last news is left to the pushing, which is probably still under way: a digest
 of a thousand records is 40 KiB.
 """
+
+PUSH_INTERVAL_S = 0.05
+"""If it has been quiet our news goes at once, then in batches at most so often: one frame of fifty records costs little
+more than one of one.
+"""
+
+PUSH_RECORD_S = 0.005
+"""So much longer for each record in the last batch: a mesh that forms, or two halves that meet, have thousands to tell,
+and much of it is outdated, or told by another neighbour, a moment later.
+"""
+
+PUSH_INTERVAL_MAX_S = 0.25
+"""The longest of these: with the four links from one end of a mesh to the other it comes to a second."""
+
+HOLD_S = 0.02
+"""What others told us is held so long before it goes on: neighbours that have it from elsewhere show that meanwhile."""
 
 GLANCES_PASSED_MAX = 2
 """So many of them in a row; then the digest is sent even in a mesh that is never quiet."""
@@ -94,6 +111,10 @@ class Exchange:
         self._news_at = -inf
         self._owing: dict[LinkId, Link] = {}
         """Links over which records are owed."""
+        self._push_at: float | None = None
+        """When these are told."""
+        self._rests_until = -inf
+        """Nothing is told before, as there has just been a batch."""
 
     def register(self, channel: str, gossiper: Gossiper) -> None:
         """Take in a channel; LocalMisuse if it is registered already or there are too many."""
@@ -106,9 +127,13 @@ class Exchange:
         """Tell whether somebody here listens to `channel`."""
         return channel in self._channels
 
-    def introduce(self, link: Link, me: PeerName) -> None:
-        """Owe the other end our own record, changed or not: without it our unicasts mean nothing there."""
-        self._owe(link, me)
+    def introduce(self, link: Link, me: PeerName, now: float) -> None:
+        """Owe the other end our own record, changed or not: without it our unicasts mean nothing there.
+
+        It is about to change, as it will name this link: until then it is held like all news.
+        """
+        self._owe(link, {me: None})
+        self._push_by(now + HOLD_S)
 
     def glance(self, link: Link) -> None:
         """Show in a few bytes all that we know."""
@@ -148,17 +173,18 @@ class Exchange:
         news: list[tuple[Record, Merged]] = []
         for record in frame.records:
             merged = self._store.merge(record, now)
-            if merged is Merged.FORGED:
-                link.forged += 1
-                if link.forged >= FORGED_MAX:
-                    raise RemoteViolation("forged records", f"{link.forged} of them")
-            elif merged is not Merged.NOTHING:
-                self._news_at = now
-                self.push(record.origin, brought_by=link.peer)
-                news.append((record, merged))
-            elif record.rank == self._store.rank(record.origin):
+            if merged is Merged.KNOWN:
                 # They have just shown that they know it: no need to tell them.
                 link.pending.pop(record.origin, None)
+            elif merged is Merged.FORGED:
+                link.forged += 1
+                if link.forged >= FORGED_MAX:
+                    break
+            elif merged is not Merged.NOTHING:
+                news.append((record, merged))
+        if news:
+            self._news_at = now
+            self.push({record.origin: None for record, _ in news}, brought_by=link.peer, now=now)
         return news
 
     def state_received(self, link: Link, frame: State, now: float) -> None:
@@ -199,11 +225,13 @@ class Exchange:
             else:
                 self._outbox.send_encoded(link.ident, encoded)
 
-    def push(self, origin: PeerName, *, brought_by: PeerName | None) -> None:
-        """Owe the record of `origin` to all neighbours but `brought_by` and the origin itself."""
+    def push(self, origins: dict[PeerName, None], *, brought_by: PeerName | None, now: float) -> None:
+        """Owe the records of `origins` to all neighbours but `brought_by`, to none its own."""
         for link in self._links.currents():
-            if link.peer != brought_by and link.peer != origin:
-                self._owe(link, origin)
+            if link.peer != brought_by:
+                self._owe(link, origins)
+                link.pending.pop(link.peer, None)
+        self._push_by(now if brought_by is None else now + HOLD_S)
 
     def block(self, link: Link) -> None:
         """Send nothing but heartbeats over `link` until `unblock`."""
@@ -212,6 +240,8 @@ class Exchange:
     def unblock(self, link: Link) -> None:
         """Send what came to be owed over `link` in the meantime; what is owed of records `flush` sends."""
         link.is_blocked = False
+        if link.pending:
+            self._push_by(-inf)
         owed, link.owed = link.owed, {}
         for channel in owed:
             gossiper = self._channels.get(channel)
@@ -219,24 +249,32 @@ class Exchange:
                 self._post_state(link, channel, gossiper, answer=False)
 
     def flush(self, now: float) -> None:
-        """Send the records that are owed over links whose turn has come."""
+        """Send the records that are owed, if it is time."""
+        if self._push_at is None or now < self._push_at:
+            return
+        self._push_at = None
+        most = 0
         encoded: dict[tuple[PeerName, ...], list[bytes]] = {}
         for link in tuple(self._owing.values()):
-            if self._links.current(link.peer) is not link:
-                del self._owing[link.ident]  # Another link to that peer is kept now, and had its own first glance.
+            kept = self._links.current(link.peer)
+            if kept is not link:  # Another link to that peer is kept now, or none.
+                del self._owing[link.ident]
+                if kept is not None and link.pending:
+                    self._owe(kept, link.pending)
+                    self._push_by(now)
                 continue
-            if link.is_blocked or now < link.pushed_at + PUSH_INTERVAL_S:
+            if link.is_blocked or not link.pending:
                 continue
             del self._owing[link.ident]
             origins = tuple(link.pending)
             link.pending.clear()
-            if not origins:
-                continue
-            link.pushed_at = now
+            most = max(most, len(origins))
             if origins not in encoded:
                 encoded[origins] = self._encode_records(origins)
             for frame in encoded[origins]:
                 self._outbox.send_encoded(link.ident, frame)
+        if most:
+            self._rests_until = now + min(PUSH_INTERVAL_S + most * PUSH_RECORD_S, PUSH_INTERVAL_MAX_S)
 
     def push_now(self, link: Link) -> None:
         """Send the records that are owed over `link` before its turn."""
@@ -246,12 +284,15 @@ class Exchange:
 
     def deadline(self) -> float | None:
         """Return when `flush` has something to do; None while nothing is owed."""
-        due = (link.pushed_at + PUSH_INTERVAL_S for link in self._owing.values() if not link.is_blocked)
-        return min(due, default=None)
+        return self._push_at
 
-    def _owe(self, link: Link, origin: PeerName) -> None:
-        link.pending[origin] = None
+    def _owe(self, link: Link, origins: dict[PeerName, None]) -> None:
+        link.pending.update(origins)
         self._owing[link.ident] = link
+
+    def _push_by(self, when: float) -> None:
+        when = max(when, self._rests_until)
+        self._push_at = when if self._push_at is None else min(self._push_at, when)
 
     def _send_records(self, link: Link, origins: Iterable[PeerName]) -> None:
         for frame in self._encode_records(origins):

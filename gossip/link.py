@@ -17,12 +17,12 @@ from gossip.name import LinkId, PeerName
 from gossip.view import LinkView
 
 LINKS_MAX = 64
-"""About log2 N are wanted; targets come on top. Each costs a socket, TLS buffers and a heartbeat a second."""
+"""About log2 N are wanted; targets come on top. Each costs a socket, TLS buffers and a heartbeat."""
 
 LINKS_PER_PEER_MAX = 8
 """One is kept; more come from dials that cross, and from restarts whose old links have not yet fallen silent."""
 
-HEARTBEAT_INTERVAL_S = 1.0
+HEARTBEAT_INTERVAL_S = 1.25
 """Who dialled pings, the other end answers: so both hear something in each such time."""
 
 DOUBT_PING_INTERVAL_S = 0.5
@@ -30,11 +30,6 @@ DOUBT_PING_INTERVAL_S = 0.5
 
 ANSWER_INTERVAL_S = 0.5
 """A question of one kind is answered at most this often on one link: an answer may be a thousand times as large."""
-
-PUSH_INTERVAL_S = 0.05
-"""On a link that has been quiet news goes at once, then in batches at most so often: a mesh that forms, or two halves
-that meet, have thousands of records to tell, and one frame of fifty costs little more than one of one.
-"""
 
 RTT_WEIGHT = 1 / 8
 """Weight of a new sample, as of SRTT in RFC 6298 section 2."""
@@ -69,7 +64,6 @@ class Link:
     """Number of each unanswered ping → when it was sent."""
     pending: dict[PeerName, None] = field(default_factory=dict)
     """Origins whose record is news to the other end: one merged debt, never a queue of versions."""
-    pushed_at: float = -inf
     is_blocked: bool = False
     """The other end does not keep up: nothing but heartbeats is sent, debts are merged until it does."""
     owed: dict[str, None] = field(default_factory=dict)

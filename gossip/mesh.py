@@ -68,8 +68,8 @@ REPAIR_INTERVAL_S = 3.0
 REPAIR_JITTER = 0.2
 """So that the mesh does not breathe in step."""
 
-Report = LinkOpened | LinkClosed | LinkBlocked | LinkFree | DialFailed | FrameReceived
-"""Inputs that tell what the network did."""
+Report = LinkOpened | LinkClosed | LinkBlocked | LinkFree | DialFailed
+"""Inputs that tell what the network did, beside frames."""
 
 Order = PublishSummary | ConnectTargets | ForgetTargets | GossipNews | SendUnicast | FencePeers | ReportPaths
 """Inputs that tell what this host wants."""
@@ -188,7 +188,11 @@ class Mesh:
         """Take in one input. LocalMisuse if the caller broke the door's contract, never for what other peers did."""
         now = self._enter(now)
         match event:
-            case LinkOpened() | LinkClosed() | LinkBlocked() | LinkFree() | DialFailed() | FrameReceived():
+            case FrameReceived(ident, frame):
+                is_due = self._deadline is not None and now >= self._deadline
+                if not self._talk.frame_received(ident, frame, now) and not is_due:
+                    return  # Most of what a mesh at rest hears: it only puts off what is due.
+            case LinkOpened() | LinkClosed() | LinkBlocked() | LinkFree() | DialFailed():
                 self._report(event, now)
             case _:
                 self._order(event, now)
@@ -197,13 +201,16 @@ class Mesh:
     def tick(self, now: float) -> None:
         """Do what is due at `now`; again at the same `now` does nothing."""
         now = self._enter(now)
-        self._neighbourhood.beat(now)
+        beat_at = self._neighbourhood.deadline()
+        if beat_at is not None and now >= beat_at:
+            self._neighbourhood.beat(now)
         if now >= self._repair_at:
             self._repair_at = now + REPAIR_INTERVAL_S * self._rng.uniform(1 - REPAIR_JITTER, 1 + REPAIR_JITTER)
             neighbours = [link for link in self._links.currents() if not link.is_blocked]
             if neighbours:
                 self._exchange.glance(self._rng.choice(neighbours))
-        self._dialler.dial_discovered(self._router.is_reachable, now)
+        unreachable_count = self._router.unreachable_count()
+        self._dialler.dial_discovered(self._router.is_reachable, unreachable_count=unreachable_count, now=now)
         self._settle(now)
 
     def deadline(self) -> float | None:
@@ -286,8 +293,6 @@ class Mesh:
                     self._neighbourhood.mirror_heard(ident, None, now)
             case DialFailed(target, reason):
                 self._dialler.failed(target, reason, now)
-            case FrameReceived(ident, frame):
-                self._talk.frame_received(ident, frame, now)
             case LinkBlocked(ident):
                 if (link := self._links.get(ident)) is not None:
                     self._exchange.block(link)
@@ -346,7 +351,7 @@ class Mesh:
         record = self._author.write(now)
         merged = Merged.NOTHING if record is None else self._store.merge(record, None)
         if merged is not Merged.NOTHING:
-            self._exchange.push(self._me, brought_by=None)
+            self._exchange.push({self._me: None}, brought_by=None, now=now)
             self._outbox.changed(self._me)
         if merged is Merged.CHANGED:
             # The epoch may be beyond the one we were given: the next life must begin above it.
@@ -364,7 +369,7 @@ class Mesh:
             self._exchange.deadline(),
             self._repair_at if self._links.currents() else None,
         )
-        soonest = min((when for when in due if when is not None), default=None)
+        soonest = min([when for when in due if when is not None], default=None)
         # What was put off until something happened may have been due long ago: that is no stall.
         self._deadline = None if soonest is None else max(now, soonest)
 

@@ -4,8 +4,8 @@ Theory of operation.
 
     LinkOpened                  -> Hello is sent                     opened
     their Hello                 -> Ping, our record; the dialler
-                                   shows a Glance; we name them as
-                                   our neighbour                     established
+                                   shows a Glance, if no way led
+                                   to them; they are named as ours                   established
     their first further frame   -> surplus links to them are closed  confirmed
       or, if it is one too many -> it is closed: SURPLUS             gone
     silence                     -> see `gossip.suspicion`            in doubt
@@ -129,10 +129,11 @@ class Neighbourhood:
         self._advance(now)
         # Before anything else: the first ping also tells them that their Hello has come.
         self._outbox.send(link.ident, Ping(link.next_ping(now)))
-        self._exchange.introduce(link, self._me)
-        self._name_neighbours()
-        if link.outbound:
-            self._exchange.glance(link)
+        self._exchange.introduce(link, self._me, now)
+        is_new = not self._router.is_reachable(link.peer) or self._store.rank(link.peer)[0] < hello.epoch
+        self._name_neighbours(matters=is_new, now=now)
+        if link.outbound and is_new:
+            self._exchange.glance(link)  # Else both have the same news by and by, and what is missed is repaired.
 
     def confirm(self, link: Link, now: float) -> None:
         """Note that a frame came that is sent only after our Hello has; again does nothing."""
@@ -178,7 +179,7 @@ class Neighbourhood:
         if link.doubt:
             self._suspicion.gone()
         self._dialler.unlinked(link, reason, is_reachable=self._router.is_reachable(link.peer), now=now)
-        self._name_neighbours()
+        self._name_neighbours(matters=not link.is_spared, now=now)
 
     def beat(self, now: float) -> None:
         """Ping the links whose time has come, doubt the silent ones, give up the dead, and one that is too many."""
@@ -285,7 +286,7 @@ class Neighbourhood:
         if event.target is not None:
             self._dialler.failed(event.target, reason, now)
 
-    def _name_neighbours(self) -> None:
+    def _name_neighbours(self, *, matters: bool, now: float) -> None:
         neighbours = self._links.neighbours()
-        self._author.link(neighbours)
+        self._author.link(neighbours, matters=matters, now=now)
         self._router.name_links(self._me, neighbours)

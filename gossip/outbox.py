@@ -52,11 +52,11 @@ class Outbox:
 
     def take(self) -> list[Output]:
         """Return everything and forget it."""
-        outputs = self._outputs
-        outputs.extend(PeerChanged(peer) for peer in sorted(self._changed))
+        outputs, self._outputs = self._outputs, []
+        if self._changed:
+            outputs.extend(PeerChanged(peer) for peer in sorted(self._changed))
+            self._changed = {}
         if self._is_persist_wanted:
             outputs.append(Persist())
-        self._outputs = []
-        self._changed = {}
-        self._is_persist_wanted = False
+            self._is_persist_wanted = False
         return outputs

@@ -25,7 +25,7 @@ from gossip.view import Counters
 from gossip.wire import MESH_CHANNEL, PAYLOAD_BYTES_MAX, Unicast
 
 ROUTES_INTERVAL_S = 0.1
-"""Searching the ways is O(mesh); a burst of records costs it at most this often."""
+"""Searching the ways round links in doubt is O(mesh); a burst of records costs it at most this often."""
 
 
 class Router:
@@ -54,8 +54,10 @@ class Router:
         self._topology = Topology()
         self._ways = Ways(self._topology, self._me)
         self._avoided: tuple[PeerName, ...] = ()
-        self._is_stale = True
+        self._is_stale = False
+        """The ways are to be searched anew: only where links are avoided, all else is mended at once."""
         self._search_at = now
+        self._lost: dict[PeerName, None] = {}
         self._reachable_until: dict[PeerName, float] = {}
         self._windows: dict[PeerName, ReplayWindow] = {}
         self._sequence = 0
@@ -63,14 +65,14 @@ class Router:
     def name_links(self, peer: PeerName, neighbours: tuple[PeerName, ...]) -> None:
         """Note whom `peer` names as its neighbours."""
         edges = self._topology.name_links(peer, neighbours)
+        if self._avoided or self._is_stale:
+            self._is_stale |= bool(edges.lost or edges.gained)
+            return
+        for neighbour in edges.gained:
+            for reached in self._ways.gained(peer, neighbour):
+                self._outbox.changed(reached)
         for neighbour in edges.lost:
-            self._is_stale |= self._ways.lost(peer, neighbour)
-        if edges.gained and self._avoided:
-            self._is_stale = True  # Ways round what is avoided are only found by a search.
-        elif edges.gained and not self._is_stale:
-            for neighbour in edges.gained:
-                for reached in self._ways.gained(peer, neighbour):
-                    self._outbox.changed(reached)
+            self._lost.update(dict.fromkeys(self._ways.lost(peer, neighbour)))
 
     def avoid(self, neighbours: tuple[PeerName, ...]) -> None:
         """Use the links to these neighbours only for what cannot be reached in another way; at once."""
@@ -86,21 +88,22 @@ class Router:
         self._windows.pop(peer, None)
 
     def search(self, now: float) -> tuple[PeerName, ...]:
-        """Search the ways anew if an edge came or went, tell whose reachability that changed; return who was lost."""
-        if not self._is_stale or now < self._search_at:
-            return ()
-        before = self._ways.reached()
-        lost = tuple(self._ways.search(self._avoided))
-        self._is_stale = False
-        self._search_at = now + ROUTES_INTERVAL_S
-        for peer in lost:
-            self._reachable_until[peer] = now
-            self._outbox.changed(peer)
-        if len(before) - len(lost) < len(self._ways):
-            known = set(before)
+        """Search the ways anew if that is needed; tell and return who was lost since the last call."""
+        if self._is_stale and now >= self._search_at:
+            self._is_stale = False
+            self._search_at = now + ROUTES_INTERVAL_S
+            known = set(self._ways.reached())
+            self._lost.update(dict.fromkeys(self._ways.search(self._avoided)))
             for peer in self._ways.reached():
                 if peer not in known:
                     self._outbox.changed(peer)
+        if not self._lost:
+            return ()
+        lost = tuple(peer for peer in self._lost if peer not in self._ways)
+        self._lost = {}
+        for peer in lost:
+            self._reachable_until[peer] = now
+            self._outbox.changed(peer)
         return lost
 
     def deadline(self) -> float | None:

@@ -25,8 +25,10 @@ FINGERPRINT_BYTES = 16
 class Merged(Enum):
     """What a record did to the store."""
 
+    KNOWN = "known"
+    """The very one that is known."""
     NOTHING = "nothing"
-    """Known already, older, unreadable, one too many, or come too soon."""
+    """Older, unreadable, one too many, or come too soon."""
     RENEWED = "renewed"
     """Newer than the known one, of the same life and with the same summary: the links may differ."""
     FORGED = "forged"
@@ -35,11 +37,12 @@ class Merged(Enum):
     """Its origin is new, or begins another life, or gives another summary of itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Known:
-    """A record and what it says."""
+    """A record and what it says; never changed but as a whole."""
 
     record: Record
+    rank: Rank
     body: RecordBody
     heard_at: float | None
     """When it came (monotonic seconds); None if it was restored from a snapshot or is our own."""
@@ -89,16 +92,18 @@ class RecordStore:
     def rank(self, origin: PeerName) -> Rank:
         """Return the rank of the record known of `origin`; RANK_NONE if none is."""
         known = self._known.get(origin)
-        return RANK_NONE if known is None else known.record.rank
+        return RANK_NONE if known is None else known.rank
 
     def merge(self, record: Record, heard_at: float | None) -> Merged:
         """Take `record` if it is authentic and newer than the known one. The costly signature is checked last."""
         if record.origin in self._fenced:
             self._counters.fenced += 1
             return Merged.NOTHING
-        known = self._known.get(record.origin)
-        if known is not None and record.rank <= known.record.rank:
-            self._counters.stale += record.rank < known.record.rank
+        known, rank = self._known.get(record.origin), record.rank
+        if known is not None and rank <= known.rank:
+            if rank == known.rank:
+                return Merged.KNOWN
+            self._counters.stale += 1
             return Merged.NOTHING
         if known is None and len(self._known) >= RECORDS_MAX:
             self._counters.refused += 1
@@ -121,8 +126,8 @@ class RecordStore:
             return Merged.NOTHING
         pace = Pace(heard_at) if known is None else known.pace
         pace.take(heard_at)
-        mark = _mark(record)
-        self._known[record.origin] = Known(record, body, heard_at, mark, pace)
+        mark = _mark(record.origin, rank)
+        self._known[record.origin] = Known(record, rank, body, heard_at, mark, pace)
         self._fingerprint ^= mark
         if known is None:
             return Merged.CHANGED
@@ -136,14 +141,12 @@ class RecordStore:
 
     def digest(self) -> tuple[DigestEntry, ...]:
         """Return the rank of each record."""
-        return tuple(DigestEntry(origin, *known.record.rank) for origin, known in self._known.items())
+        return tuple(DigestEntry(origin, *known.rank) for origin, known in self._known.items())
 
     def newer_than(self, digest: tuple[DigestEntry, ...]) -> tuple[PeerName, ...]:
         """Return the origins of which our record is newer than `digest` says, or not in it."""
         theirs = {entry.origin: entry.rank for entry in digest}
-        return tuple(
-            origin for origin, known in self._known.items() if known.record.rank > theirs.get(origin, RANK_NONE)
-        )
+        return tuple(origin for origin, known in self._known.items() if known.rank > theirs.get(origin, RANK_NONE))
 
     def older_than(self, digest: tuple[DigestEntry, ...]) -> tuple[PeerName, ...]:
         """Return the origins of which `digest` names a newer record than ours, as far as we may take them."""
@@ -158,7 +161,7 @@ class RecordStore:
         return tuple(newer)
 
 
-def _mark(record: Record) -> int:
-    epoch, version, tag = record.rank
-    text = f"{record.origin} {epoch} {version} {tag.hex()}".encode()
+def _mark(origin: PeerName, rank: Rank) -> int:
+    epoch, version, tag = rank
+    text = f"{origin} {epoch} {version} {tag.hex()}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=FINGERPRINT_BYTES).digest(), "big")

@@ -28,8 +28,8 @@ from gossip.record import Count, Name
 from gossip.router import Router
 from gossip.store import RecordStore
 
-DOUBT_S = 2.0
-"""Two heartbeats missed, and there is time left to ask others."""
+DOUBT_S = 2.25
+"""A heartbeat is a second late, and there is time left to ask others."""
 
 SILENCE_MAX_S = 3.5
 """A link on which nothing came for so long is dead if nobody vouches for its peer. With the spreading of the news, all
@@ -164,4 +164,4 @@ class Suspicion:
         return tuple(link.peer for link in self._links.currents() if link.doubt)
 
 
-assert 2 * HEARTBEAT_INTERVAL_S <= DOUBT_S < SILENCE_MAX_S < SILENCE_VOUCHED_S
+assert HEARTBEAT_INTERVAL_S + 1 <= DOUBT_S < SILENCE_MAX_S < SILENCE_VOUCHED_S

@@ -13,7 +13,7 @@ from gossip.author import Author
 from gossip.clone import CloneWatch
 from gossip.dialler import Dialler
 from gossip.error import RemoteViolation
-from gossip.exchange import Exchange
+from gossip.exchange import FORGED_MAX, Exchange
 from gossip.link import Link, LinkTable
 from gossip.name import LinkId, PeerName
 from gossip.neighbourhood import Neighbourhood
@@ -57,15 +57,22 @@ class Talk:
         self._outbox = outbox
         self._counters = counters
 
-    def frame_received(self, ident: LinkId, encoded: bytes, now: float) -> None:
-        """Take in a frame; of a link that is closed already it is ignored."""
+    def frame_received(self, ident: LinkId, encoded: bytes, now: float) -> bool:
+        """Take in a frame; of a link that is closed already it is ignored.
+
+        Return False for a heartbeat of a link that was well: nothing follows from it but what was sent in answer.
+        """
         link = self._links.get(ident)
         if link is None:
             self._mirror_received(ident, encoded, now)
-            return
+            return True
+        was_well = link.is_confirmed and not link.doubt and not link.askers
         self._neighbourhood.heard(link, now)
         try:
             frame = wire.decode(encoded)
+            if was_well and isinstance(frame, wire.Ping | wire.Pong):
+                self._hear(link, frame, now)
+                return False
             if isinstance(frame, wire.Hello):
                 self._neighbourhood.hello_received(link, frame, now)
             elif isinstance(frame, wire.Bye):
@@ -79,6 +86,7 @@ class Talk:
         except RemoteViolation as violation:
             self._counters.violations += 1
             self._neighbourhood.close(link, str(violation), now)
+        return True
 
     def learned(self, record: Record, merged: Merged, now: float) -> None:
         """Draw the conclusions from a record that was news, whoever brought it, or the snapshot."""
@@ -132,6 +140,8 @@ class Talk:
                 known = self._store.get(self._me)
                 self._clones.record_seen(known.body.summary if known else b"", now)
             self.learned(record, merged, now)
+        if link.forged >= FORGED_MAX:
+            raise RemoteViolation("forged records", f"{link.forged} of them")
 
     def _unicast_received(self, unicast: wire.Unicast, now: float) -> None:
         ours = self._router.unicast_received(unicast)

@@ -1,15 +1,16 @@
 """Who is linked with whom, and the shortest ways from one peer to all others.
 
 An edge counts only if both its ends name it: what a dead peer once said of its links leads nowhere, because the living
-have struck it off their side. The ways form a tree, found by breadth-first search. Most changes of a mesh leave it
-valid or mend it in place: a gained edge is relaxed, and a lost one matters only if it is in the tree and its lower end
-has no other neighbour as near as the one that it lost. Only then the tree is searched anew, O(mesh).
+have struck it off their side. The ways form a tree of shortest paths, which each change mends in place at the price of
+what it touches (Ramalingam and Reps 1996): a gained edge is relaxed; a lost one matters only if it is in the tree, and
+then only to those below it who have no other neighbour as near as the one that they lost.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from gossip.name import PeerName
@@ -134,20 +135,48 @@ class Ways:
         self._hops[farther], self._before[farther] = self._hops[nearer] + 1, nearer
         self._extend(deque([farther]))
         # New entries stand at the end; `farther` is one of them unless there was a longer way before.
-        return list(self._hops)[known:]
+        return list(islice(reversed(self._hops), len(self._hops) - known))
 
-    def lost(self, one: PeerName, other: PeerName) -> bool:
-        """Strike an edge off; return whether the ways must be searched anew."""
+    def lost(self, one: PeerName, other: PeerName) -> list[PeerName]:
+        """Strike an edge off, after all that came were taken in; return whom it makes unreachable."""
         for upper, lower in ((one, other), (other, one)):
-            if self._before.get(lower) != upper:
-                continue
-            near = self._hops[lower] - 1
-            for neighbour in self._topology.neighbours(lower):
-                if self._hops.get(neighbour) == near:
-                    self._before[lower] = neighbour
-                    return False
-            return True
-        return False
+            if self._before.get(lower) == upper:
+                orphans = self._orphans(lower)
+                self._adopt(orphans)
+                return [peer for peer in orphans if peer not in self._hops]
+        return []
+
+    def _orphans(self, lower: PeerName) -> dict[PeerName, None]:
+        """Return who has no way as short as before, when `lower` has lost its own; who has another one takes it."""
+        hops, before = self._hops, self._before
+        orphans: dict[PeerName, None] = {}
+        queue = deque([lower])  # Nearer ones stand before farther ones, so that who is looked at has the last word.
+        while queue:
+            peer = queue.popleft()
+            near = hops[peer] - 1
+            neighbours = self._topology.neighbours(peer)
+            for neighbour in neighbours:
+                if hops.get(neighbour) == near and neighbour not in orphans:
+                    before[peer] = neighbour
+                    break
+            else:
+                orphans[peer] = None
+                queue.extend(neighbour for neighbour in neighbours if before.get(neighbour) == peer)
+        return orphans
+
+    def _adopt(self, orphans: dict[PeerName, None]) -> None:
+        """Find longer ways for those that lost theirs, as far as there are any."""
+        hops, before = self._hops, self._before
+        for peer in orphans:
+            del hops[peer], before[peer]
+        adopted: deque[PeerName] = deque()
+        for peer in orphans:
+            reached = [neighbour for neighbour in self._topology.neighbours(peer) if neighbour in hops]
+            if reached:
+                nearest = min(reached, key=hops.__getitem__)
+                hops[peer], before[peer] = hops[nearest] + 1, nearest
+                adopted.append(peer)
+        self._extend(adopted)
 
     def _extend(self, queue: deque[PeerName]) -> None:
         hops, before = self._hops, self._before

@@ -51,7 +51,9 @@ TICKS_AT_ONE_TIME_MAX = 100
 
 TRACE_KEPT = 60
 CHECKED_AT_EACH_STEP_MAX = 12
-"""Up to so many hosts all laws are checked after each step; beyond, as checking is O(hosts), now and then."""
+"""Up to so many hosts all laws are checked after each step, and what is to be kept is written at once; beyond, as this
+is O(hosts), now and then, and before it is needed.
+"""
 
 
 CHECKED_RECORDS_EVERY = 50
@@ -127,9 +129,12 @@ class Host:
     frames_sent: int = 0
     bytes_sent: int = 0
 
-    @property
-    def name(self) -> PeerName:
-        return self.signer.name
+    records_received: int = 0
+    is_disk_due: bool = False
+    """What the Mesh wanted to be kept will be written before it is needed."""
+
+    def __post_init__(self) -> None:
+        self.name: PeerName = self.signer.name
 
 
 class World:
@@ -163,8 +168,8 @@ class World:
         self._order = 0
         self._link_count = 0
         self._cuts: dict[tuple[int, int], None] = {}
-        self._trace = hashlib.sha256()
-        self._recent: deque[str] = deque(maxlen=TRACE_KEPT)
+        self._trace = 0
+        self._recent: deque[tuple[float, Host, str]] = deque(maxlen=TRACE_KEPT)
 
     # -- what a test does ----------------------------------------------------------------------------------------------
 
@@ -197,6 +202,8 @@ class World:
     def crash(self, host: Host, *, is_silent: bool) -> None:
         """Stop a host at once. Silent: the machine is gone, the others get no word; else their links are reset."""
         self._note("crash", host)
+        if host.is_disk_due and host.mesh is not None:
+            self._persist(host, host.mesh)
         host.mesh = None
         host.tick_at = None
         for pipe in host.pipes.values():
@@ -314,11 +321,11 @@ class World:
 
     def trace_hash(self) -> str:
         """Return a hash of all that happened: equal for equal seeds."""
-        return self._trace.hexdigest()
+        return f"{self._trace:x}"
 
     def fail(self, law: str) -> None:
         """Raise LawBroken, with all that is needed to repeat it."""
-        recent = "\n".join(self._recent)
+        recent = "\n".join(f"{when:.6f} {host.signer.nickname} {what}" for when, host, what in self._recent)
         raise LawBroken(f"{law}\n{recent}")
 
     @contextmanager
@@ -338,13 +345,13 @@ class World:
     def _perform(self, host: Host, mesh: Mesh) -> None:
         for output in mesh.outputs():
             match output:
-                case Dial(target):
-                    self._dial(host, target)
                 case SendFrame(link, frame):
                     host.frames_sent += 1
                     host.bytes_sent += len(frame)
                     if (pipe := host.pipes.get(link)) is not None:
                         self._send(host, pipe, FrameReceived(pipe.ident, frame))
+                case Dial(target):
+                    self._dial(host, target)
                 case CloseLink(link, reason):
                     self._note(f"close {link} {reason}", host)
                     if (pipe := host.pipes.pop(link, None)) is not None:
@@ -353,10 +360,17 @@ class World:
                     self._delivered(host, source, payload, is_unicast=unicast)
                 case PeerChanged(peer):
                     self._peer_changed(host, mesh, peer)
+                case Persist() if self._check_every == 1:
+                    self._persist(host, mesh)
                 case Persist():
-                    host.disk = mesh.snapshot()
+                    host.is_disk_due = True
                 case FencedBy(peer):
                     self._fenced(host, peer)
+
+    @staticmethod
+    def _persist(host: Host, mesh: Mesh) -> None:
+        host.disk = mesh.snapshot()
+        host.is_disk_due = False
 
     def _peer_changed(self, host: Host, mesh: Mesh, peer: PeerName) -> None:
         if self._check_every == 1 or self.steps % CHECKED_RECORDS_EVERY == 0:
@@ -483,9 +497,9 @@ class World:
             self.fail(f"{host.signer.nickname} believes what {peer} never said")
 
     def _note(self, what: str, host: Host) -> None:
-        line = f"{self.now:.6f} {host.signer.nickname} {what}"
-        self._trace.update(line.encode())
-        self._recent.append(line)
+        # The hash of numbers, unlike that of text, is the same in every process.
+        self._trace = hash((self._trace, self.now, host.index, host.bytes_sent, len(what)))
+        self._recent.append((self.now, host, what))
 
 
 def _address_in_summary(_: PeerName, summary: bytes) -> tuple[Target, ...]:

@@ -1,7 +1,16 @@
 import pytest
 
 from gossip import SUMMARY_BYTES_MAX, LocalMisuse
-from gossip.author import LOSS_INTERVAL_S, OVERTAKEN_INTERVAL_S, Author
+from gossip.author import (
+    CALM_INTERVAL_S,
+    CALM_WAIT_S,
+    JOINING_INTERVAL_S,
+    JOINING_WAIT_S,
+    LOSS_INTERVAL_S,
+    OVERTAKEN_INTERVAL_S,
+    SUMMARY_INTERVAL_S,
+    Author,
+)
 from gossip.record import COUNT_MAX, open_body
 from tests.unit.gossip.transcript import NAMES, SIGNERS, record
 
@@ -22,7 +31,7 @@ def test_the_first_record_is_written_at_once_and_says_nothing() -> None:
 def test_without_a_change_nothing_is_written() -> None:
     it = author()
     it.describe(b"")
-    it.link(())
+    it.link((), matters=True, now=0.0)
     assert it.deadline() is None
     assert it.write(100.0) is None
 
@@ -30,13 +39,27 @@ def test_without_a_change_nothing_is_written() -> None:
 def test_a_burst_of_changes_becomes_one_record() -> None:
     it = author()
     it.describe(b"one")
-    it.link((NAMES["ann"],))
+    it.link((NAMES["ann"],), matters=False, now=0.0)
     it.describe(b"two")
-    assert it.deadline() == LOSS_INTERVAL_S
-    assert it.write(LOSS_INTERVAL_S / 2) is None
-    second = it.write(LOSS_INTERVAL_S)
+    assert it.deadline() == SUMMARY_INTERVAL_S
+    assert it.write(SUMMARY_INTERVAL_S / 2) is None
+    second = it.write(SUMMARY_INTERVAL_S)
     assert second is not None
     assert (second.version, open_body(second).summary, open_body(second).links) == (2, b"two", (NAMES["ann"],))
+
+
+def test_the_more_hangs_on_a_change_the_sooner_it_is_said() -> None:
+    it, names = author(), tuple(NAMES[nickname] for nickname in ("eve", "ann", "cat"))
+    it.link(names[:1], matters=True, now=0.1)
+    assert it.deadline() == 0.1 + JOINING_WAIT_S, "the first link"
+    assert it.write(1.0) is not None
+    it.link(names, matters=False, now=1.1)
+    assert it.deadline() == 1.0 + max(CALM_INTERVAL_S, 0.1 + CALM_WAIT_S), "a link more or less"
+    it.link(names[:2], matters=True, now=1.1)
+    assert it.deadline() == 1.0 + LOSS_INTERVAL_S, "a lost one"
+    assert it.write(2.0) is not None
+    it.link(names, matters=True, now=2.1)
+    assert it.deadline() == 2.0 + JOINING_INTERVAL_S, "one that somebody is reached by"
 
 
 def test_an_epoch_above_that_of_a_record_not_ours_is_begun_but_seldom() -> None:
@@ -69,7 +92,7 @@ def test_what_cannot_be_published_is_refused() -> None:
 
 def test_what_changed_back_before_it_was_said_is_not_said() -> None:
     it = author()
-    it.link((NAMES["ann"],))
-    it.link(())
+    it.link((NAMES["ann"],), matters=True, now=1.0)
+    it.link((), matters=True, now=1.0)
     assert it.write(10.0) is None
     assert it.deadline() is None

@@ -24,10 +24,11 @@ class Scene:
         for peer in peers:
             self.discovery.meet(PeerName(peer), 0.0)
 
-    def choose(self, now: float, room: int = 64) -> list[str]:
+    def choose(self, now: float, room: int = 64, unreachable_count: int = 1) -> list[str]:
         return sorted(
             self.discovery.choose(
                 linked_count=len(self.linked),
+                unreachable_count=unreachable_count,
                 is_linked=lambda peer: peer in self.linked,
                 is_reachable=lambda peer: peer in self.reachable,
                 addresses=lambda peer: () if peer in self.silent else (Target(peer), Target(f"{peer}:2")),

@@ -38,7 +38,7 @@ def test_merge_tells_what_it_did() -> None:
     store = store_of()
     steps = [
         (record("ann", 1, 1, summary=b"s"), Merged.CHANGED),
-        (record("ann", 1, 1, summary=b"s"), Merged.NOTHING),
+        (record("ann", 1, 1, summary=b"s"), Merged.KNOWN),
         (record("ann", 1, 2, ["bob"], b"s"), Merged.RENEWED),
         (record("ann", 1, 1, summary=b"s"), Merged.NOTHING),
         (record("ann", 1, 3, ["bob"], b"t"), Merged.CHANGED),

@@ -29,7 +29,7 @@ from weavemesh.transport.failure import LinkFailed
 from weavemesh.transport.link import Connection, Listener, Transport
 
 DIAL_TIMEOUT_S = 5.0
-"""For TCP and TLS together; a path of 1 s round trip still gets through."""
+"""Until TCP answers; a path of 1 s round trip still gets through."""
 
 LinkInput = LinkOpened | LinkClosed | LinkBlocked | LinkFree | DialFailed | FrameReceived
 LinkOutput = Dial | SendFrame | CloseLink

@@ -33,8 +33,10 @@ from weavemesh.transport.link import Inbox
 from weavemesh.transport.meter import COST_PER_S, Meter
 from weavemesh.transport.tls import TlsChannel
 
-HANDSHAKE_S: Final = 5.0
-"""Two round trips and a few ms of computing each: a busy host at the other end of the world does it in this time."""
+HANDSHAKE_S: Final = 15.0
+"""Two round trips and a few ms of computing each: but a host that fifty others dial at once, all on two cores, takes its
+time, and whoever gives up then only dials again.
+"""
 LINGER_S: Final = 2.0
 """How long what was sent before the end may take to go out."""
 CONGESTED_BYTES: Final = 256 * 1024

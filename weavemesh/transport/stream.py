@@ -16,7 +16,7 @@ from weavemesh.transport.failure import Failure, LinkFailed
 from weavemesh.transport.listener import ControlListener
 
 DIAL_S: Final = 10.0
-"""For one target: its name, its addresses and the handshake together."""
+"""For one target, until somebody answers: its name and its addresses together. A handshake has its own time."""
 DIAL_ADDRESSES_MAX: Final = 8
 """Addresses tried of a name that has many."""
 
@@ -62,14 +62,13 @@ class StreamTransport:
             plain.setblocking(False)
             async with asyncio.timeout(timeout_s):
                 await loop.sock_connect(plain, sockaddr)
-                _, connection = await loop.create_connection(
-                    lambda: StreamConnection(contexts=self._issuer.contexts(), outbound=True, observer=settling),
-                    sock=plain,
-                )
-                await settling.done.wait()
+            _, connection = await loop.create_connection(
+                lambda: StreamConnection(contexts=self._issuer.contexts(), outbound=True, observer=settling),
+                sock=plain,
+            )
+            await settling.done.wait()
         except TimeoutError as error:
-            where = "handshake" if connection is not None else "answer"
-            raise LinkFailed(f"no {where} within {timeout_s:.1f} s", Failure.TIMEOUT) from error
+            raise LinkFailed(f"no answer within {timeout_s:.1f} s", Failure.TIMEOUT) from error
         except OSError as error:
             raise _unreached(error) from error
         finally:

@@ -43,17 +43,20 @@ class Topology:
 
     def name_links(self, peer: PeerName, neighbours: tuple[PeerName, ...]) -> Edges:
         """Note that `peer` names `neighbours`, and them only. Return which edges came and went."""
-        before = self._named.get(peer, {})
-        named = {neighbour: None for neighbour in neighbours if neighbour != peer}
+        before, edges = self._named.get(peer, {}), Edges([], [])
+        named = dict.fromkeys(neighbours)
+        named.pop(peer, None)
+        if named == before:
+            return edges
         self._named[peer] = named
-        edges = Edges([], [])
+        mutual = self._mutual.setdefault(peer, {})
         for neighbour in before:
-            if neighbour not in named and neighbour in self._mutual.get(peer, {}):
-                del self._mutual[peer][neighbour], self._mutual[neighbour][peer]
+            if neighbour not in named and neighbour in mutual:
+                del mutual[neighbour], self._mutual[neighbour][peer]
                 edges.lost.append(neighbour)
         for neighbour in named:
-            if neighbour not in before and peer in self._named.get(neighbour, {}):
-                self._mutual.setdefault(peer, {})[neighbour] = None
+            if neighbour not in before and peer in self._named.get(neighbour, ()):
+                mutual[neighbour] = None
                 self._mutual.setdefault(neighbour, {})[peer] = None
                 edges.gained.append(neighbour)
         return edges
@@ -127,11 +130,11 @@ class Ways:
 
     def gained(self, one: PeerName, other: PeerName) -> list[PeerName]:
         """Take in a new edge; return whom it makes reachable."""
-        far = len(self._hops) + 1
-        nearer, farther = sorted((one, other), key=lambda peer: self._hops.get(peer, far))
-        if self._hops.get(nearer, far) + 1 >= self._hops.get(farther, far):
-            return []
         known = len(self._hops)
+        to_one, to_other = self._hops.get(one, known + 1), self._hops.get(other, known + 1)
+        if abs(to_one - to_other) <= 1:
+            return []
+        nearer, farther = (one, other) if to_one < to_other else (other, one)
         self._hops[farther], self._before[farther] = self._hops[nearer] + 1, nearer
         self._extend(deque([farther]))
         # New entries stand at the end; `farther` is one of them unless there was a longer way before.

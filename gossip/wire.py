@@ -14,7 +14,7 @@ import msgspec
 
 from gossip.error import RemoteViolation
 from gossip.name import Target
-from gossip.record import COUNT_MAX, Count, Name, PublicKeyBytes, Rank, Record, SignatureBytes
+from gossip.record import COUNT_MAX, Count, Name, Origin, PublicKeyBytes, Rank, Record, SignatureBytes
 
 WIRE_OLDEST = 1
 """The oldest wire version this release speaks."""
@@ -135,7 +135,7 @@ class Glance(msgspec.Struct, frozen=True, array_like=True, tag=4):
 class DigestEntry(msgspec.Struct, frozen=True, array_like=True):
     """Which record of `origin` we have."""
 
-    origin: Name
+    origin: Origin
     epoch: Count
     version: Count
     tag: Annotated[bytes, msgspec.Meta(max_length=8)]
@@ -157,7 +157,7 @@ class Digest(msgspec.Struct, frozen=True, array_like=True, tag=5):
 class Request(msgspec.Struct, frozen=True, array_like=True, tag=6):
     """Asks for the records of these origins."""
 
-    origins: Annotated[tuple[Name, ...], msgspec.Meta(max_length=RECORDS_MAX)]
+    origins: Annotated[tuple[Origin, ...], msgspec.Meta(max_length=RECORDS_MAX)]
 
 
 class Records(msgspec.Struct, frozen=True, array_like=True, tag=7):

@@ -129,7 +129,6 @@ class Host:
     frames_sent: int = 0
     bytes_sent: int = 0
 
-    records_received: int = 0
     is_disk_due: bool = False
     """What the Mesh wanted to be kept will be written before it is needed."""
 
@@ -158,6 +157,8 @@ class World:
         ]
         self.observe: Callable[[Host, PeerName], None] | None = None
         """Told of each PeerChanged, for measurements."""
+        self.overhear: Callable[[Host, Input | None], None] | None = None
+        """Told of each input of a host, and by None of each tick, for measurements."""
         self._delay_s = delay_s
         self._check_every = 1 if host_count <= CHECKED_AT_EACH_STEP_MAX else host_count
         self._discovery = discovery
@@ -289,6 +290,8 @@ class World:
     def feed(self, host: Host, event: Input) -> None:
         """Hand one input to a host, as its shell would."""
         assert host.mesh is not None
+        if self.overhear is not None:
+            self.overhear(host, event)
         host.mesh.receive(event, self.now)
         self._after(host)
 
@@ -297,6 +300,10 @@ class World:
     def alive(self) -> list[Host]:
         """Return the hosts that run."""
         return [host for host in self.hosts if host.mesh is not None]
+
+    def all_reach_all(self) -> bool:
+        """Tell whether each host runs and knows a way to each other one."""
+        return all(host.mesh is not None and len(host.mesh.reachable()) == len(self.hosts) - 1 for host in self.hosts)
 
     def agrees(self) -> bool:
         """Tell whether all who run hold the same records and words, and each reaches exactly those who run."""
@@ -479,6 +486,8 @@ class World:
         deadline = host.mesh.deadline()
         if deadline is not None and deadline <= self.now:
             self._note("tick", host)
+            if self.overhear is not None:
+                self.overhear(host, None)
             host.mesh.tick(self.now)
         self._after(host)
 

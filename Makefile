@@ -4,7 +4,8 @@
 # make test-kernel  all tests that need a kernel, in a guest whose kernel has WireGuard (builds that kernel first, once)
 # make demo-vm  three guests with kernels and systemds of their own, in two clouds, installed from the wheel
 # make bench  the benchmarks, as tables; make bench-kernel: those of the kernel's WireGuard, in a guest
-.PHONY: demo demo-vm test test-kernel check lint bench bench-kernel setup constraints clean
+# make fuzz   fuzzes frames, ring messages and handshakes (FUZZ_S=seconds each)
+.PHONY: demo demo-vm test test-kernel check fuzz lint bench bench-kernel setup constraints clean
 
 BIN := .venv/bin
 
@@ -39,6 +40,12 @@ IN_GUEST := tests/kernel/test_wireguard.py tests/kernel/test_applier.py tests/e2
 
 test-kernel: setup
 	@$(BIN)/python -m tests.vm pytest -- -q tests/kernel tests/e2e
+
+# What strangers and members can send, fuzzed along the code's coverage; needs a fuzzer that nothing else needs.
+FUZZ_S := 120
+fuzz: setup
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r tests/fuzz/requirements.txt
+	@for target in mesh ring handshake; do $(BIN)/python -m tests.fuzz.frames $$target $(FUZZ_S) || exit 1; done
 
 bench: setup
 	@$(BIN)/python tests/bench/ipam.py

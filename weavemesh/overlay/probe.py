@@ -28,7 +28,7 @@ ProbeName = NewType("ProbeName", str)
 SETTLE_S = 0.15
 IMPATIENT_INTERVAL_S = 0.5
 STEADY_INTERVAL_S = 2.0
-PROBES_PER_SECOND = 4.0
+PROBES_PER_SECOND = 2.0
 PROBES_PER_SECOND_MAX = 20.0
 """While many peers are fresh; `BURST` of them at once."""
 BURST = 16

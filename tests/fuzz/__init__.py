@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of what strangers and members can send; see `frames.py`."""

@@ -1,7 +1,7 @@
 """gossip: who is in the mesh, who is linked with whom, and how news reaches all.
 
 Pure: no I/O, no clock, no randomness of its own. It knows nothing of addresses or WireGuard; a peer's summary is bytes
-to it. The door is `Mesh`; inputs and outputs are the dataclasses below. Counterpart: the agent's shell, which owns the
+to it. The door is `Mesh`; inputs and outputs are the structs below. Counterpart: the agent's shell, which owns the
 sockets.
 """
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gossip.backoff import Backoff
 from gossip.name import PeerName, Target
@@ -57,8 +58,7 @@ def links_wanted(peer_count: int) -> int:
     return max(LINKS_WANTED_MIN, (peer_count - 1).bit_length())
 
 
-@dataclass(slots=True)
-class _Acquaintance:
+class _Acquaintance(Struct):
     without_link_since: float
     backoff: Backoff
     failure: str | None = None

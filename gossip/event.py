@@ -6,14 +6,13 @@ inputs and performs outputs in the order given.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gossip.name import LinkId, PeerName, Target
 from gossip.record import PathReport
 
 
-@dataclass(frozen=True, slots=True)
-class LinkOpened:
+class LinkOpened(Struct, frozen=True):
     """A connection to `peer` stands and both ends are authenticated; the shell vouches for the name."""
 
     link: LinkId
@@ -28,8 +27,7 @@ class LinkOpened:
     """What was dialled; None if they dialled us."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkClosed:
+class LinkClosed(Struct, frozen=True):
     """A connection is gone. Of a link that the Mesh itself closed, or never knew, this is no news and is ignored."""
 
     link: LinkId
@@ -38,8 +36,7 @@ class LinkClosed:
     """A phrase for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class DialFailed:
+class DialFailed(Struct, frozen=True):
     """A `Dial` did not lead to a link. Every `Dial` is answered by this or by `LinkOpened`, once."""
 
     target: Target
@@ -48,8 +45,7 @@ class DialFailed:
     """A phrase for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrameReceived:
+class FrameReceived(Struct, frozen=True):
     """One whole frame came over a link, in the order in which the other end sent it."""
 
     link: LinkId
@@ -58,16 +54,14 @@ class FrameReceived:
     """At most FRAME_BYTES_MAX bytes; the shell refuses longer ones before reading them."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishSummary:
+class PublishSummary(Struct, frozen=True):
     """What this peer says of itself from now on. The same again does nothing."""
 
     summary: bytes
     """Opaque to this package; at most SUMMARY_BYTES_MAX bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectTargets:
+class ConnectTargets(Struct, frozen=True):
     """Dial these for ever, and now: a waiting back-off is cut short, "ourselves" is forgotten."""
 
     targets: tuple[Target, ...]
@@ -76,16 +70,14 @@ class ConnectTargets:
     """True: forget all targets not named here (links that stand are kept)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetTargets:
+class ForgetTargets(Struct, frozen=True):
     """Dial these no more. Links that stand are kept; unknown targets are ignored."""
 
     targets: tuple[Target, ...]
     """Which."""
 
 
-@dataclass(frozen=True, slots=True)
-class GossipNews:
+class GossipNews(Struct, frozen=True):
     """Push `payload` to every link. Whoever finds news in it pushes on by a GossipNews of its own."""
 
     channel: str
@@ -94,8 +86,7 @@ class GossipNews:
     """At most PAYLOAD_BYTES_MAX bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendUnicast:
+class SendUnicast(Struct, frozen=True):
     """Send `payload` to one peer, hop by hop over links, signed. Without a path it is dropped and counted."""
 
     channel: str
@@ -106,8 +97,7 @@ class SendUnicast:
     """At most PAYLOAD_BYTES_MAX bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class FencePeers:
+class FencePeers(Struct, frozen=True):
     """Have nothing to do any more with these peers: they were removed from the mesh for ever.
 
     Their records are dropped and never taken again, links with them closed and refused with a Bye that says why, their
@@ -118,24 +108,21 @@ class FencePeers:
     """All peers removed so far, as far as known here; the same again does nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportPaths:
+class ReportPaths(Struct, frozen=True):
     """Tell the mesh to whom our packets do not go directly, and why. The same again does nothing."""
 
     reports: tuple[PathReport, ...]
     """All of them, the gravest first: a record holds REPORTS_MAX."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkBlocked:
+class LinkBlocked(Struct, frozen=True):
     """The other end of a link does not keep up. Until LinkFree only heartbeats and unicasts are sent over it."""
 
     link: LinkId
     """Which link."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkFree:
+class LinkFree(Struct, frozen=True):
     """The other end keeps up again: what came to be owed meanwhile is sent, merged."""
 
     link: LinkId
@@ -159,16 +146,14 @@ Input = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(Struct, frozen=True):
     """Connect to `target`, authenticate, and answer with LinkOpened or DialFailed."""
 
     target: Target
     """What to dial."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendFrame:
+class SendFrame(Struct, frozen=True):
     """Write `frame` to the link, after all frames before it."""
 
     link: LinkId
@@ -177,8 +162,7 @@ class SendFrame:
     """At most FRAME_BYTES_MAX bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloseLink:
+class CloseLink(Struct, frozen=True):
     """Write what is queued for the link, then close it. The Mesh has forgotten it already."""
 
     link: LinkId
@@ -187,16 +171,14 @@ class CloseLink:
     """A phrase for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerChanged:
+class PeerChanged(Struct, frozen=True):
     """The record of `peer` is new or changed, or its reachability is. At most once per peer and `outputs()`."""
 
     peer: PeerName
     """Who."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Struct, frozen=True):
     """A message for a registered channel. The same message may come more than once, unless it is a unicast."""
 
     channel: str
@@ -209,13 +191,11 @@ class Delivered:
     """True if it was meant for this peer alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(Struct, frozen=True):
     """`snapshot()` has changed in a way worth keeping. Nothing was promised on its strength: writing late is safe."""
 
 
-@dataclass(frozen=True, slots=True)
-class FencedBy:
+class FencedBy(Struct, frozen=True):
     """A member of the mesh will have nothing to do with us: it says that we were removed. Told at each refusal."""
 
     peer: PeerName

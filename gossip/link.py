@@ -10,8 +10,9 @@ the other end has made the same choice, so that at no moment either end believes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from math import inf
+
+from msgspec import Struct, field
 
 from gossip.name import LinkId, PeerName
 from gossip.view import LinkView
@@ -41,8 +42,7 @@ PINGS_MAX = 8
 """Unanswered pings remembered: more than are sent before a link is given up."""
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Link:
+class Link(Struct, eq=False, kw_only=True):
     """One link and what we know of its other end."""
 
     ident: LinkId

@@ -21,8 +21,9 @@ here. Not here: who may join (the shell authenticates), what summaries mean, add
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from gossip import wire
 from gossip.author import Author

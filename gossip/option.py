@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gossip.name import PeerName, Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeshOptions:
+class MeshOptions(Struct, frozen=True, kw_only=True):
     """Chosen once, at the start."""
 
     dial_addresses: Callable[[PeerName, bytes], tuple[Target, ...]]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from gossip.error import RemoteViolation
 from gossip.name import PeerName
@@ -37,8 +38,7 @@ class Merged(Enum):
     """Its origin is new, or begins another life, or gives another summary of itself."""
 
 
-@dataclass(slots=True)
-class Known:
+class Known(Struct):
     """A record and what it says; never changed but as a whole."""
 
     record: Record

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gossip.backoff import Backoff
 from gossip.error import LocalMisuse
@@ -39,8 +40,7 @@ TARGETS_MAX = 1024
 """As many as peers we build for; more are a mistake in somebody's configuration."""
 
 
-@dataclass(slots=True)
-class _State:
+class _State(Struct):
     backoff: Backoff
     phase: TargetPhase = TargetPhase.WAITING
     peer: PeerName | None = None

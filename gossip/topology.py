@@ -9,15 +9,15 @@ then only to those below it who have no other neighbour as near as the one that 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from gossip.name import PeerName
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """The shortest way to a peer."""
 
     hops: int

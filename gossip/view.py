@@ -5,8 +5,9 @@ Copies made for the asker; changing nothing. Not here: how it is printed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from gossip.name import LinkId, PeerName, Target
 from gossip.record import PathReport
@@ -29,8 +30,7 @@ class TargetPhase(StrEnum):
     """It led to this very peer, or to another machine with its identity; not dialled until asked again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkView:
+class LinkView(Struct, frozen=True, kw_only=True):
     """One link as it is now."""
 
     link: LinkId
@@ -57,8 +57,7 @@ class LinkView:
     """When its last frame came (monotonic seconds)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetView:
+class TargetView(Struct, frozen=True, kw_only=True):
     """One target as it is now."""
 
     target: Target
@@ -75,8 +74,7 @@ class TargetView:
     """When it is dialled next (monotonic seconds); None unless waiting."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerView:
+class PeerView(Struct, frozen=True, kw_only=True):
     """One peer as seen from here."""
 
     name: PeerName
@@ -107,8 +105,7 @@ class PeerView:
     """Why our last attempt at a link with it, or our last link, failed; None if none did since it last spoke."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloneView:
+class CloneView(Struct, frozen=True, kw_only=True):
     """Another machine lives under our identity: its state folder, or its whole disk, was copied."""
 
     times: int
@@ -121,8 +118,7 @@ class CloneView:
     """"ip:port" of its link with us; None while it has none."""
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(Struct):
     """What went wrong so far, counted since the start. All of it is harmless; growing figures deserve a look."""
 
     violations: int = 0

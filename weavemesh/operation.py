@@ -8,10 +8,10 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from ipaddress import IPv6Network
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 import gossip
 from gossip import Mesh, Target

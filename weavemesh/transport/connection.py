@@ -34,8 +34,8 @@ from weavemesh.transport.meter import COST_PER_S, Meter
 from weavemesh.transport.tls import TlsChannel
 
 HANDSHAKE_S: Final = 15.0
-"""Two round trips and a few ms of computing each: but a host that fifty others dial at once, all on two cores, takes its
-time, and whoever gives up then only dials again.
+"""Two round trips and a few ms of computing each; but a starved host that fifty others dial at once takes its time, and
+whoever gives up then only dials again.
 """
 LINGER_S: Final = 2.0
 """How long what was sent before the end may take to go out."""

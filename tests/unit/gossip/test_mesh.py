@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 import pytest
 
@@ -665,5 +663,5 @@ def test_counters_are_a_copy() -> None:
     talk = Conversation()
     counters = talk.mesh.counters()
     counters.forged = 9
-    assert talk.mesh.counters() == dataclasses.replace(counters, forged=0)
+    assert talk.mesh.counters() == msgspec.structs.replace(counters, forged=0)
     assert Target("h:1") not in [view.target for view in talk.mesh.targets()]

@@ -1,4 +1,4 @@
-import dataclasses
+import msgspec
 
 from gossip import Counters, TargetPhase
 from tests.unit.gossip.transcript import NAMES, Conversation
@@ -8,7 +8,7 @@ def test_views_do_not_change_when_the_mesh_does() -> None:
     talk = Conversation()
     talk.meet(1, "bob")
     before = talk.mesh.links()
-    copy = tuple(dataclasses.replace(view) for view in before)
+    copy = tuple(msgspec.structs.replace(view) for view in before)
     talk.close(1)
     assert before == copy
     assert talk.mesh.links() == ()
@@ -24,7 +24,7 @@ def test_a_linked_peer_is_shown_before_its_record_is_known() -> None:
 
 
 def test_counters_begin_at_zero() -> None:
-    assert set(dataclasses.astuple(Counters())) == {0}
+    assert set(msgspec.structs.astuple(Counters())) == {0}
 
 
 def test_phases_are_words_for_people() -> None:

@@ -1,6 +1,5 @@
 """The status tells what the cores know: each peer once, tunnels by what answers, the ring by who owns what."""
 
-import dataclasses
 from ipaddress import IPv4Address, IPv4Network
 
 from msgspec.structs import replace
@@ -159,7 +158,7 @@ def test_the_sentences_of_the_ring_name_peers_as_people_do() -> None:
 
 def test_ways_that_are_not_direct_are_told_for_the_whole_mesh() -> None:
     reports = (PathReport(OURS.name, None, "no answer\x1b[2J"),)
-    at = known(dataclasses.replace(view(summary().encode()), reports=reports))
+    at = known(replace(view(summary().encode()), reports=reports))
     (path,) = reporting.indirect_paths(at)
     assert (path.origin, path.peer, path.relay, path.reason) == (THEIRS.name, OURS.name, None, "no answer\\x1b[2J")
 

@@ -39,7 +39,7 @@ DIAL_FALLBACK_S = 5.0
 DIALS_MAX = 8
 """Dials under way at once: each holds a socket, and a handshake costs milliseconds."""
 
-LOOKED_AT_MAX = 64
+LOOKED_AT_MAX = 32
 """Peers drawn at random at each look, so that it costs the same in any mesh; half of them or more may be dialled."""
 
 DRAWN_PER_DIAL = 4

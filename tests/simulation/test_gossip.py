@@ -406,7 +406,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("_no_garbage_collection")
-def test_three_hundred_peers_meet_hear_of_a_change_and_of_a_death() -> None:
+def test_three_hundred_peers_meet_at_once_and_hear_of_a_change() -> None:
     """A thousand are in tests/bench/gossip_scale.py."""
     world = World(seed=12, host_count=300, delay_s=(0.05, 0.05))
     rng = random.Random(12)
@@ -418,21 +418,14 @@ def test_three_hundred_peers_meet_hear_of_a_change_and_of_a_death() -> None:
         world.run_until(world.all_reach_all, at_most_s=10)
         received = sum(host.frames_sent for host in world.hosts) / 300
         assert received <= 300, "frames per peer: each says little while the mesh forms"
-        speaker, mortal = world.hosts[100], world.hosts[200]
+        speaker = world.hosts[100]
         world.describe(speaker, b"changed")
         world.run_until(partial(all_have_heard, world, speaker, b"changed"), at_most_s=3, step_s=0.1)
-        world.crash(mortal, is_silent=True)
-        world.run_until(partial(nobody_reaches, world, mortal), at_most_s=5, step_s=0.1)
 
 
 def all_have_heard(world: World, speaker: Host, text: bytes) -> bool:
     views = [host.mesh.peer(speaker.name) for host in world.hosts if host.mesh is not None]
     return all(view is not None and view.summary is not None and view.summary.endswith(text) for view in views)
-
-
-def nobody_reaches(world: World, host: Host) -> bool:
-    views = [other.mesh.peer(host.name) for other in world.hosts if other.mesh is not None]
-    return not any(view is not None and view.reachable for view in views)
 
 
 HASH_SEED_PROGRAM = "from tests.simulation.test_gossip import run_chaos; print(run_chaos(7).trace_hash())"

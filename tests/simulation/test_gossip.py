@@ -5,7 +5,6 @@ WEAVEMESH_SEEDS=N runs N seeds instead of the default; WEAVEMESH_SEED=S runs tha
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import os
 import random
@@ -168,7 +167,7 @@ def assert_settled(world: World) -> None:
         assert len(peers) >= min(links_wanted(len(world.hosts)), len(world.hosts) - 1)
         counters = host.mesh.counters()
         # Who has lost all memory may get a unicast before it knows its source again.
-        expected = dataclasses.replace(Counters(), **{name: getattr(counters, name) for name in HARMLESS})
+        expected = msgspec.structs.replace(Counters(), **{name: getattr(counters, name) for name in HARMLESS})
         assert counters == expected
     for host in world.hosts:
         for other in world.hosts:

@@ -59,7 +59,7 @@ if [ ! -e ../configured ]; then
 fi
 say "compiling $(make -s ARCH=um kernelversion), usually some 880 files, on $(nproc) processors"
 began=$SECONDS
-nice -n 10 make ARCH=um -j"$(nproc)" linux 2>../errors | {
+make ARCH=um -j"$(nproc)" linux 2>../errors | {
     files=0
     while read -r step _; do
         case $step in CC | AS) files=$((files + 1)) ;; *) continue ;; esac

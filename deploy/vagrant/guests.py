@@ -63,7 +63,9 @@ class Host:
 
     def ipv6(self) -> str:
         """The pod's other address."""
-        shown = self.guest.run(*self.in_pod("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global")).stdout
+        shown = self.guest.run(
+            *self.in_pod("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global")
+        ).stdout
         return shown.split()[3].partition("/")[0]
 
     def in_pod(self, *command: str) -> tuple[str, ...]:

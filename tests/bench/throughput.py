@@ -3,7 +3,8 @@
 Claims: at least 0.97 of the path made by hand, at least 0.90 of the bare tunnel, in throughput and in packets. All
 three are there at once on the same two machines, each with a TCP connection and a UDP socket that stay, and are
 measured by turns in slices of a tenth of a second: a noisy machine changes its pace from second to second, and
-neighbouring slices see the same pace. What is claimed is the median of the ratios of neighbours; the interval that holds it is shown.
+neighbouring slices see the same pace. What is claimed is the median of the ratios of neighbours; the interval that
+holds it is shown.
 `make bench`, or `python tests/bench/throughput.py [ROUNDS [SECONDS]]` as root in the project's environment.
 """
 

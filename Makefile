@@ -36,7 +36,9 @@ test: lint
 		echo "make test: the tests on the kernel's WireGuard were left out"; exit 0; fi; [ $$status = 0 ] && \
 		$(BIN)/pytest -q tests/vm && $(BIN)/python -m tests.vm pytest -- -q -k 'not userspace' $(IN_GUEST)
 
-IN_GUEST := tests/kernel/test_wireguard.py tests/kernel/test_applier.py tests/e2e/test_datapath.py
+IN_GUEST := tests/kernel/test_wireguard.py tests/kernel/test_applier.py tests/e2e/test_datapath.py \
+	tests/e2e/test_mesh.py::test_two_commands_lead_to_encrypted_pods_in_both_families \
+	tests/e2e/test_mesh.py::test_a_restart_of_the_agent_loses_no_packet
 
 test-kernel: setup
 	@$(BIN)/python -m tests.vm pytest -- -q tests/kernel tests/e2e

@@ -81,7 +81,7 @@ async def measure(host: Host, peers: int) -> list[list[str]]:
         report = await kernel.apply(desired)
         took.append((time.perf_counter() - began) * 1e3)
         assert not report.failures and len(report.actions) == 3, report
-    rows.append([f"one peer more, everything read back and compared first, median of {ROUNDS}", spread(took), ""])
+    rows.append([f"one peer more, the whole `apply`, median of {ROUNDS}", spread(took), ""])
     took = []
     for number in range(ROUNDS):
         key = PublicKey((1 << 200 | number).to_bytes(32, "big"))

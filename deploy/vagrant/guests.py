@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from deploy.demo.capture import frames_of, judge_frames
 from deploy.demo.lab import LabError, wait_until
 from deploy.demo.two_clouds import MARKER, PORT, Story
-from tests.vm.guest import Guest, GuestError
+from tests.vm.guest import Command, Guest, GuestError
 from tests.vm.kernel import GuestKernel, KernelMissing, make_kernel
 from tests.vm.lan import Lans, mac, wire
 from weavemesh.secret import ClusterSecret
@@ -71,8 +71,12 @@ class Host:
     def in_pod(self, *command: str) -> tuple[str, ...]:
         return (str(SCRIPTS / "pod.sh"), "exec", "pod1", *command)
 
+    def ping(self, address: str) -> Command:
+        """One ping out of the pod, on its way."""
+        return self.guest.start(*self.in_pod(*PING, "-c1", "-W2", address))
+
     def reaches(self, address: str) -> bool:
-        return self.guest.run(*self.in_pod(*PING, "-c1", "-W2", address), check=False).returncode == 0
+        return self.ping(address).wait(check=False).returncode == 0
 
 
 def plans(hosts: int) -> list[Plan]:
@@ -139,7 +143,8 @@ def bring_up(story: Story, guests: list[Guest], machines: list[Plan]) -> list[Ho
 
 def ping_all(hosts: list[Host]) -> int:
     """How many pairs of pods answer."""
-    return sum(host.reaches(other.pod) for host in hosts for other in hosts)
+    pings = [host.ping(other.pod) for host in hosts for other in hosts]
+    return sum(ping.wait(check=False).returncode == 0 for ping in pings)
 
 
 def is_well(host: Host) -> bool:

@@ -1,4 +1,4 @@
-"""Puts into the wheel what is not Python: the CNI executable, its configuration, the unit for systemd.
+"""Puts into the wheel what is not Python: the CNI executable, its configuration, the unit for systemd, the manual page.
 
 All other configuration is in pyproject.toml. A wheel with the executable is for one kind of machine; on a machine where
 no static executable can be built, the wheel is made without it, and says so.
@@ -15,6 +15,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 PROJECT = Path(__file__).resolve().parent
+MANUAL = Path("build") / "man" / "weavemesh.8"
 SHARED = ("deploy/cni/10-weavemesh.conflist", "deploy/systemd/weavemesh.service")
 
 
@@ -44,4 +45,18 @@ class WheelForThisMachine(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-setup(cmdclass={"build_py": BuildWithExecutable, "bdist_wheel": WheelForThisMachine})
+def write_manual() -> None:
+    """By the command line's parser, which needs no other package."""
+    sys.path.insert(0, str(PROJECT))
+    from weavemesh.cli.manual import page
+    from weavemesh.cli.parser import parser
+
+    (PROJECT / MANUAL).parent.mkdir(parents=True, exist_ok=True)
+    (PROJECT / MANUAL).write_text(page(parser()))
+
+
+write_manual()
+setup(
+    cmdclass={"build_py": BuildWithExecutable, "bdist_wheel": WheelForThisMachine},
+    data_files=[("share/man/man8", [str(MANUAL)])],
+)

@@ -36,6 +36,8 @@ for folder in /etc /var/lib; do
     mount -t overlay wm -o lowerdir=$folder,upperdir=$over/upper,workdir=$over/work $folder
 done
 rm -rf /etc/weavemesh /var/lib/weavemesh /var/lib/cni
+mkdir /run/wm-private/cgroup; mount --rbind /sys/fs/cgroup /run/wm-private/cgroup
+mount -t sysfs wm /sys; mount --rbind /run/wm-private/cgroup /sys/fs/cgroup
 ip link set lo up
 exec "$0" -I -S -c '
 import signal
@@ -45,7 +47,8 @@ while True:
     signal.pause()
 '
 """
-"""What the real host has of ours is hidden. Process 1 ignores SIGCHLD: the kernel then reaps what is orphaned to it."""
+"""What the real host has of ours is hidden, and /sys shows the machine's own interfaces. Process 1 ignores SIGCHLD: the
+kernel then reaps what is orphaned to it."""
 _UNSHARE = [
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"),

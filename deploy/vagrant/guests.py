@@ -27,16 +27,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from deploy.demo.capture import frames_of, judge_frames
 from deploy.demo.lab import LabError, wait_until
 from deploy.demo.two_clouds import MARKER, PORT, Story
-from tests.vm.guest import Guest, GuestError
+from tests.vm.guest import Command, Guest, GuestError
 from tests.vm.kernel import GuestKernel, KernelMissing, make_kernel
-from tests.vm.lan import Lans, wire
+from tests.vm.lan import Lans, mac, wire
 from weavemesh.secret import ClusterSecret
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPTS = PROJECT / "deploy" / "vagrant"
 WHEELS = PROJECT / "build" / "wheels"
 INTERNET, CLOUD_B = 1, 2
-FOUNDER, ROUTER, ROUTER_OF_B = "198.51.100.11", "198.51.100.2", "10.77.0.1"
+FOUNDER, ROUTER, ROUTER_OF_B = "198.51.100.11", "198.51.100.2", "10.77.0.2"
 FIRST_PINGS_S_MAX = 60.0
 PROVISION_S = 300.0
 PING = ("ping", "-n", "-p", MARKER.hex())
@@ -61,11 +61,22 @@ class Host:
     pod: str = ""
     """The pod's address."""
 
+    def ipv6(self) -> str:
+        """The pod's other address."""
+        shown = self.guest.run(
+            *self.in_pod("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global")
+        ).stdout
+        return shown.split()[3].partition("/")[0]
+
     def in_pod(self, *command: str) -> tuple[str, ...]:
         return (str(SCRIPTS / "pod.sh"), "exec", "pod1", *command)
 
+    def ping(self, address: str) -> Command:
+        """One ping out of the pod, on its way."""
+        return self.guest.start(*self.in_pod(*PING, "-c1", "-W2", address))
+
     def reaches(self, address: str) -> bool:
-        return self.guest.run(*self.in_pod(*PING, "-c1", "-W2", address), check=False).returncode == 0
+        return self.ping(address).wait(check=False).returncode == 0
 
 
 def plans(hosts: int) -> list[Plan]:
@@ -132,7 +143,8 @@ def bring_up(story: Story, guests: list[Guest], machines: list[Plan]) -> list[Ho
 
 def ping_all(hosts: list[Host]) -> int:
     """How many pairs of pods answer."""
-    return sum(host.reaches(other.pod) for host in hosts for other in hosts)
+    pings = [host.ping(other.pod) for host in hosts for other in hosts]
+    return sum(ping.wait(check=False).returncode == 0 for ping in pings)
 
 
 def is_well(host: Host) -> bool:
@@ -159,15 +171,19 @@ def rotate(story: Story, hosts: list[Host]) -> None:
 
 
 def fail_closed(story: Story, hosts: list[Host]) -> None:
-    story.step("kill -9 of the agent on h1, its device removed by hand, and a default route for packets in clear")
+    story.step("kill -9 of the agent on h1, its device removed by hand, and default routes for packets in clear")
     guest, other = hosts[0].guest, hosts[2]
     guest.run("ip", "route", "replace", "default", "via", ROUTER)
+    guest.run("ip", "neigh", "replace", "fe80::1", "lladdr", mac(INTERNET, 1), "dev", "eth0", "nud", "permanent")
+    guest.run("ip", "-6", "route", "replace", "default", "via", "fe80::1", "dev", "eth0")
+    addresses = (other.pod, other.ipv6())
+    pings = [shlex.join(hosts[0].in_pod(*PING, "-c1", "-W1", address)) for address in addresses]
     # One script: systemd starts the agent again after a second.
-    script = "systemctl kill -s KILL weavemesh; ip link del wm0; " + shlex.join(
-        hosts[0].in_pod(*PING, "-c1", other.pod)
-    )
+    script = f"systemctl kill -s KILL weavemesh; ip link del wm0; {pings[0]} & {pings[1]}; wait"
     shown = guest.run("sh", "-c", script, check=False).stdout
-    story.check("nreachable" in shown, "its pod is told that the other is unreachable")
+    for address in addresses:
+        told = re.search(rf"PING {re.escape(address)}.*?nreachable", shown, re.DOTALL)
+        story.check(told is not None, f"its pod is told that {address} is unreachable")
     wait_until(lambda: hosts[0].reaches(other.pod), seconds=30, what="the service to come back by itself")
     wait_until(lambda: ping_all(hosts) == len(hosts) ** 2, seconds=30, what="all pods to answer again")
     story.check(True, "systemd started the agent again, and all pods answer")

@@ -16,12 +16,13 @@ if [ -n "$missing" ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 /usr/bin/python3 -m venv --without-pip /opt/weavemesh
-pip="/usr/bin/pip3 --python /opt/weavemesh/bin/python install -q --disable-pip-version-check --root-user-action=ignore"
+pip="/usr/bin/pip3 --python /opt/weavemesh/bin/python install -q --no-compile --disable-pip-version-check --root-user-action=ignore"
 if [ -n "$wheels" ]; then
     $pip --no-index --find-links "$wheels" weavemesh
 else
     $pip "$project"
 fi
+/usr/bin/python3 -m compileall -q /opt/weavemesh/lib # in half the time that pip takes for it
 ln -sf /opt/weavemesh/bin/weavemesh /usr/local/bin/weavemesh
 weavemesh install-cni
 install -m 644 "$project/deploy/systemd/weavemesh.service" /etc/systemd/system/

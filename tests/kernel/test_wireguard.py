@@ -1,6 +1,8 @@
 """The kernel's WireGuard through generic netlink: what is set is read, also when it spans many messages."""
 
 import asyncio
+import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from functools import cache
 from ipaddress import IPv6Address, ip_network
@@ -9,8 +11,10 @@ import pytest
 
 from tests.kernel.tunnel_lab import PRESHARED, Host, Wire, missing
 from tests.unit.weavemesh.overlay.overlay_sample import endpoint, public_key
+from weavemesh.kernel import wireguard
 from weavemesh.kernel.device import DeviceError
 from weavemesh.kernel.netlink import Netlink
+from weavemesh.kernel.rtnetlink import DUMP, INTERRUPTED, request
 from weavemesh.kernel.wgmessage import ALLOWED_IPS_MAX
 from weavemesh.kernel.wireguard import KernelWireGuard
 from weavemesh.overlay.diff import NO_PRESHARED_KEY, SetPeer
@@ -117,6 +121,81 @@ def test_requests_at_once_get_each_its_own_answer(host: Host) -> None:
         assert len((await device.read()).peers) == 199
 
     play(host, game)
+
+
+class Meddler:
+    """Stands between the device and its socket, and changes peer 1 through another device in the midst of dumps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, other: KernelWireGuard, *, times: int) -> None:
+        self.dumps = 0
+        self.interrupted = 0
+        self._times = times
+        self._other = other
+        monkeypatch.setattr(wireguard, "request", self._request)
+
+    def _request(
+        self, sock: socket.socket, kind: int, flags: int, body: bytes
+    ) -> Iterator[tuple[int, int, memoryview]]:
+        meddles = flags == DUMP and self.dumps < self._times
+        self.dumps += flags == DUMP
+        seen = 0
+        for answer in request(sock, kind, flags, body):
+            if meddles and not seen:
+                asyncio.run(self._other.set_peers([change(1, networks(ALLOWED_IPS_MAX), exists=True)]))
+            seen |= answer[1]
+            yield answer
+        self.interrupted += bool(seen & INTERRUPTED)
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_dump_that_a_change_has_overtaken_is_repeated(
+    host: Host, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    many = networks(12 * ALLOWED_IPS_MAX)
+
+    async def game(device: KernelWireGuard) -> None:
+        netlink = await Netlink.open()
+        other = KernelWireGuard(host.interface, netlink)
+        await device.set_peers([change(1), change(2, many)])
+        meddler = Meddler(monkeypatch, other, times=times)
+        try:
+            if times > 1:
+                with pytest.raises(DeviceError, match="the device changes faster than it can be read"):
+                    await device.read()
+                assert meddler.interrupted == meddler.dumps > 1
+            else:
+                found = [len(peer.allowed_ips) for peer in (await device.read()).peers]
+                assert (meddler.dumps, meddler.interrupted) == (2, 1)
+                assert sorted(found) == [ALLOWED_IPS_MAX, 11 * ALLOWED_IPS_MAX]
+        finally:
+            await other.close()
+            await netlink.close()
+
+    play(host, game)
+
+
+def test_each_peer_decrypts_in_a_thread_of_its_own(host: Host) -> None:
+    """Which a device without peers refuses. `ip netns exec` gives the program its own /sys, as on a host."""
+    program = (
+        "import asyncio, sys\n"
+        "from weavemesh.kernel.netlink import Netlink\n"
+        "from weavemesh.kernel.wireguard import KernelWireGuard\n"
+        "from weavemesh.overlay.diff import SetPeer\n"
+        "from weavemesh.overlay.state import PublicKey\n"
+        "async def main():\n"
+        "    netlink = await Netlink.open()\n"
+        "    device = KernelWireGuard(sys.argv[1], netlink)\n"
+        "    await device.create()\n"
+        "    await device.set_peers([SetPeer(PublicKey(bytes(31) + b'1'), False, None, None, ())])\n"
+        "    await device.close()\n"
+        "    await netlink.close()\n"
+        "asyncio.run(main())\n"
+    )
+    host.run(sys.executable, "-c", program, host.interface)
+    threaded = f"/sys/class/net/{host.interface}/threaded"
+    if host.run("test", "-e", threaded, check=False).returncode != 0:
+        pytest.skip("needs a kernel that offers threads for NAPI (Linux 5.12)")
+    assert host.run("cat", threaded).stdout == "1\n"
 
 
 def test_what_the_kernel_refuses_is_said_in_its_words(host: Host) -> None:

@@ -16,8 +16,16 @@ KERNEL_VARIABLE = "WEAVEMESH_VM_KERNEL"
 CACHE_VARIABLE = "WEAVEMESH_VM_CACHE"
 
 
+_CANNOT_BUILD = 3
+"""Status of build-kernel.sh on a machine of the wrong kind."""
+
+
 class KernelMissing(Exception):
     """There is no kernel for guests, and none can be made; the text says why."""
+
+
+class GuestsImpossible(KernelMissing):
+    """This machine can have none: no fault of the project's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +56,10 @@ def make_kernel() -> GuestKernel:
     """The kernel that is at hand, or else a new one: that takes minutes and tells its progress on stderr."""
     if found := find_kernel():
         return found
-    if subprocess.run([HERE / "build-kernel.sh", _built()], check=False).returncode != 0:
-        raise KernelMissing(f"the guests' kernel could not be built; name a ready one with {KERNEL_VARIABLE}")
+    status = subprocess.run([HERE / "build-kernel.sh", _built()], check=False).returncode
+    if status != 0:
+        kind = GuestsImpossible if status == _CANNOT_BUILD else KernelMissing
+        raise kind(f"the guests' kernel could not be built; name a ready one with {KERNEL_VARIABLE}")
     return GuestKernel(_built(), _shim())
 
 

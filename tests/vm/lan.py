@@ -62,5 +62,9 @@ class Lans:
 
 def wire(interface: int, *, lan: int, host: int) -> str:
     """The kernel's argument for the guest's interface `eth<interface>` on a wire, as its host number `host` (1…254)."""
-    mac = f"02:77:00:00:{lan:02x}:{host:02x}"
-    return f"eth{interface}=mcast,{mac},{_GROUP}.{lan},{_PORT_BASE + lan},1"
+    return f"eth{interface}=mcast,{mac(lan, host)},{_GROUP}.{lan},{_PORT_BASE + lan},1"
+
+
+def mac(lan: int, host: int) -> str:
+    """The hardware address of that interface."""
+    return f"02:77:00:00:{lan:02x}:{host:02x}"

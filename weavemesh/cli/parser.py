@@ -1,24 +1,35 @@
 """The words of the command line, with help and an example for each command. What they do is in the other modules."""
 
 import argparse
+from textwrap import indent
 from typing import TypeAlias
 
 from weavemesh import __version__
 
-_EPILOG = """\
-exit status:
-  0  all is well
-  1  something is not right
-  2  the command was used wrongly
-  3  no agent runs here
-
-the first two hosts of a mesh:
-  host1# weavemesh secret --write                       # makes /etc/weavemesh/secret; copy it to host2
-  host1# weavemesh up
-  host2# weavemesh up host1
+EXIT_STATUSES = {
+    0: "all is well",
+    1: "something is not right",
+    2: "the command was used wrongly",
+    3: "no agent runs here",
+}
+FIRST_HOSTS = """\
+host1# weavemesh secret --write                       # makes /etc/weavemesh/secret; copy it to host2
+host1# weavemesh up
+host2# weavemesh up host1
 """
+_STATUSES = "".join(f"\n  {number}  {what}" for number, what in EXIT_STATUSES.items())
+_EPILOG = f"exit status:{_STATUSES}\n\nthe first two hosts of a mesh:\n{indent(FIRST_HOSTS, '  ')}"
+
+_STATUSES_IN_A_LINE = ", ".join(f"{number} {what}" for number, what in EXIT_STATUSES.items())
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Wraps sentences, and leaves text that has lines of its own as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         prog="weavemesh",
         description="An encrypted mesh network between hosts and their pods.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"weavemesh {__version__}")
@@ -276,10 +287,11 @@ def _add(
         name,
         help=summary,
         description=f"{sentence} {more}".strip(),
-        epilog=f"example: {example}",
+        epilog=f"example: {example}\nexit status: {_STATUSES_IN_A_LINE}",
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, example=example)
     command.add_argument("--run-dir", metavar="DIR", help="sockets and log of the agent (/run/weavemesh)")
     return command
 

@@ -44,16 +44,17 @@ class KernelWireGuard:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         self._family = 0
         self._speaking = threading.Lock()
+        self._threaded = False
         self.requests = 0
         """How many requests that change the device were sent."""
 
     async def create(self) -> None:
         """See Device."""
         try:
-            index = await self._netlink.add_link(self._interface, kind=self.link_kind)
+            await self._netlink.add_link(self._interface, kind=self.link_kind)
         except KernelError as error:
             raise DeviceError(error.reason) from error
-        _thread_napi(self._interface, index)
+        self._threaded = False
 
     async def is_served(self) -> bool:
         """See Device: the kernel itself serves it."""
@@ -71,6 +72,9 @@ class KernelWireGuard:
     async def set_peers(self, changes: Sequence[SetPeer]) -> None:
         """See Device."""
         await self._change(list(wgmessage.set_peers(self._interface, changes)))
+        if not self._threaded:
+            await self._in_thread(lambda: _thread_napi(self._interface))
+            self._threaded = True
 
     async def discard_allowed_ips(self, allowed_ips: tuple[IPNetwork, ...]) -> None:
         """See Device."""
@@ -122,14 +126,15 @@ class KernelWireGuard:
             raise DeviceError(_reason(error)) from error
 
 
-def _thread_napi(interface: str, index: int) -> None:
+def _thread_napi(interface: str) -> None:
     """Let each peer's packets be decrypted in a thread of its own, which the scheduler can place: for speed only.
 
-    The files may be those of another network namespace (a container that was not given its own): the number tells.
+    The kernel takes that of a device with peers alone, whose later peers then follow. The files may be those of another
+    network namespace (a container that was not given its own): the number tells.
     """
     folder = SYS_NET / interface
     with suppress(OSError):
-        if (folder / "ifindex").read_text().strip() == str(index):
+        if (folder / "ifindex").read_text().strip() == str(socket.if_nametoindex(interface)):
             (folder / "threaded").write_text("1")
 
 

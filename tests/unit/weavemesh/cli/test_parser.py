@@ -20,10 +20,11 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 @pytest.mark.parametrize("name", commands())
 def test_every_command_has_help_with_an_example_that_is_right(name: str) -> None:
-    text = " ".join(commands()[name].format_help().split())
-    example = re.search(r"example: weavemesh ([^>&]*)", text)
-    assert example
-    parser().parse_args(example.group(1).split())
+    *_, example, statuses = commands()[name].format_help().splitlines()
+    found = re.fullmatch(r"example: weavemesh ([^>&]*).*", example)
+    assert found
+    parser().parse_args(found.group(1).split())
+    assert statuses.startswith("exit status: 0 all is well, 1 ")
 
 
 @pytest.mark.parametrize("name", commands())

@@ -4,6 +4,7 @@ from gossip.discovery import (
     DIALS_MAX,
     DISCOVERY_INTERVAL_S,
     EXPLORE_INTERVAL_S,
+    LOOKED_AT_MAX,
     Discovery,
     links_wanted,
 )
@@ -145,6 +146,27 @@ def test_dials_under_way_are_bounded_as_is_the_room() -> None:
     assert sum(under_way) == DIALS_MAX
     scene = Scene(*(f"n{number}" for number in range(2000)))
     assert len(scene.choose(0.0, room=2)) == 2
+
+
+def test_a_look_costs_the_same_in_any_mesh() -> None:
+    scene = Scene(*(f"n{number}" for number in range(2000)))
+    asked: list[str] = []
+
+    def is_linked(peer: PeerName) -> bool:
+        asked.append(peer)
+        return False
+
+    scene.discovery.choose(
+        linked_count=0,
+        unreachable_count=0,
+        is_linked=is_linked,
+        is_reachable=lambda _: True,
+        addresses=lambda peer: (Target(peer),),
+        load=lambda _: 0,
+        room=64,
+        now=0.0,
+    )
+    assert len(asked) == LOOKED_AT_MAX
 
 
 def test_the_deadline_is_none_while_no_wish_is_open() -> None:

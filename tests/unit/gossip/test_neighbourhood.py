@@ -1,4 +1,5 @@
 from gossip import Counters, FrameReceived, LinkId, wire
+from gossip.neighbourhood import MIRRORS_MAX
 from tests.unit.gossip.transcript import Conversation, record
 
 
@@ -87,4 +88,16 @@ def test_who_dialled_pings_and_tells_what_it_measured_the_other_answers() -> Non
         << 3: ping 2
         >> 1: ping 77, 1500 us
         << 1: pong 77
+    """)
+
+
+def test_links_to_ourselves_are_bounded() -> None:
+    talk = Conversation()
+    for link in range(1, MIRRORS_MAX + 1):
+        talk.open(link, "me")
+    talk.forget()
+    talk.open(MIRRORS_MAX + 1, "me")
+    talk.reads(f"""
+        >> link {MIRRORS_MAX + 1} opened to me
+        << close {MIRRORS_MAX + 1}: this is ourselves
     """)

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from gossip import RemoteViolation
-from gossip.record import RANK_NONE, RecordBody, is_authentic, open_body, seal, signed_bytes
+from gossip.record import RANK_NONE, RECORD_LINKS_MAX, RecordBody, is_authentic, open_body, seal, signed_bytes
 from tests.unit.gossip.fake_signer import fake_verify
 from tests.unit.gossip.transcript import NAMES, SIGNERS, record
 
@@ -65,3 +65,11 @@ def test_a_body_that_cannot_be_read_is_a_violation(body: bytes) -> None:
 def test_unknown_fields_of_a_body_are_skipped() -> None:
     body = msgspec.msgpack.encode({"future": [1, {}], "links": [], "summary": b"s"})
     assert open_body(msgspec.structs.replace(record("ann", 1, 1), body=body)) == RecordBody(b"s", ())
+
+
+def test_the_links_that_a_record_names_are_bounded() -> None:
+    names = (NAMES["bob"],) * (RECORD_LINKS_MAX + 1)
+    body = RecordBody(b"", names[1:])
+    assert open_body(seal(SIGNERS["ann"], 1, 1, body)) == body
+    with pytest.raises(RemoteViolation):
+        open_body(seal(SIGNERS["ann"], 1, 1, RecordBody(b"", names)))

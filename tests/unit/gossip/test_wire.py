@@ -2,7 +2,9 @@ import msgspec
 import pytest
 
 from gossip import RemoteViolation, Target
+from gossip.record import BODY_BYTES_MAX, COUNT_MAX, KEY_BYTES_MAX, SIGNATURE_BYTES_MAX, Record
 from gossip.wire import (
+    ADDRESS_CHARACTERS_MAX,
     FRAME_BYTES_MAX,
     HOPS_MAX,
     OTHERS_MAX,
@@ -13,6 +15,7 @@ from gossip.wire import (
     Hello,
     News,
     Ping,
+    Records,
     Unicast,
     bye,
     decode,
@@ -69,6 +72,35 @@ def test_the_largest_payload_fits_into_a_frame_with_everything_around_it() -> No
 def test_what_is_no_frame_is_a_violation(frame: bytes) -> None:
     with pytest.raises(RemoteViolation):
         decode(frame)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"origin": "a" * 17},
+        {"origin": "a" * 15},
+        {"epoch": COUNT_MAX + 1},
+        {"public_key": bytes(KEY_BYTES_MAX + 1)},
+        {"body": bytes(BODY_BYTES_MAX + 1)},
+        {"signature": bytes(SIGNATURE_BYTES_MAX + 1)},
+    ],
+    ids=str,
+)
+def test_each_part_of_a_record_is_bounded(change: dict[str, object]) -> None:
+    largest = Record(
+        NAMES["ann"], COUNT_MAX, COUNT_MAX, bytes(KEY_BYTES_MAX), bytes(BODY_BYTES_MAX), bytes(SIGNATURE_BYTES_MAX)
+    )
+    assert decode(encode(Records((largest,)))) == Records((largest,))
+    with pytest.raises(RemoteViolation):
+        decode(encode(Records((msgspec.structs.replace(largest, **change),))))
+
+
+def test_addresses_named_to_others_are_bounded() -> None:
+    longest = Target("h" * ADDRESS_CHARACTERS_MAX)
+    assert decode(encode(Bye("", ByeCode.BUSY, (longest,) * OTHERS_MAX))) is not None
+    for others in ((Target(longest + "h"),), (longest,) * (OTHERS_MAX + 1)):
+        with pytest.raises(RemoteViolation):
+            decode(encode(Bye("", ByeCode.BUSY, others)))
 
 
 def test_a_long_reason_is_cut_short_and_so_are_the_others() -> None:

@@ -8,7 +8,7 @@ say() { printf 'set-up: %s\n' "$*"; }
 
 # program:Debian package that holds it
 needed="python3:python3 gcc:gcc musl-gcc:musl-tools ip:iproute2 wireguard-go:wireguard-go wg:wireguard-tools
-        iperf3:iperf3 tcpdump:tcpdump ping:iputils-ping unshare:util-linux ps:procps"
+        iperf3:iperf3 tcpdump:tcpdump ping:iputils-ping unshare:util-linux ps:procps nft:nftables"
 missing=""
 for pair in $needed; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"

@@ -50,8 +50,10 @@ def test_all_of_ours_goes_and_all_else_stays(pair: tuple[Host, ...]) -> None:
     one.run("ip", "tuntap", "add", "wmv0123456780", "mode", "tap")  # not a veth
     one.run("ip", "route", "add", "10.99.0.0/24", "dev", "eth0", "proto", "88")
     one.run("ip", "route", "add", "blackhole", "10.98.0.0/24", "table", "100")
+    one.run("nft", "add", "table", "inet", "weavemeshers")
     before = picture(one)
     one.join(two)
+    one.run("nft", "add", "table", "inet", "weavemesh-pods")
     add_veth(one, "wmv0123456789", "e")
     one.run("ip", "link", "set", "wmv0123456789", "up")
     one.run("ip", "route", "add", "10.33.0.9/32", "dev", "wmv0123456789", "proto", "87")
@@ -62,7 +64,9 @@ def test_all_of_ours_goes_and_all_else_stays(pair: tuple[Host, ...]) -> None:
         "removed the pod interface wmv0123456789",
         f"removed the tunnel device {one.interface}",
         "removed 5 routes",
+        "removed the table weavemesh-pods of the packet filter",
     ]
+    assert one.run("nft", "list", "tables").stdout == "table inet weavemeshers\n"
     assert picture(one) == before
     assert not (SOCKET_FOLDER / f"{one.interface}.sock").exists()
     assert remove(one) == []

@@ -41,7 +41,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
     printf '%s\n' "$want" >"$stamp"
 fi
 
-if [ ! -x build/cni/weavemesh ] || [ weavemesh/cni/shim.c -nt build/cni/weavemesh ]; then
+if [ ! -x build/cni/weavemesh-ipam ] || [ weavemesh/cni/shim.c -nt build/cni/weavemesh ]; then
     say "building the CNI executable"
     deploy/cni/build.sh build/cni
 fi

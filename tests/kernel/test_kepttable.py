@@ -82,6 +82,18 @@ def test_it_changes_with_what_is_declared_and_goes(firewall: Firewall) -> None:
     keeping(firewall, play)
 
 
+def test_what_is_declared_while_another_is_applied_counts(firewall: Firewall) -> None:
+    async def play(kept: KeptTable) -> None:
+        kept.declare(ONE)
+        while not await held():  # noqa: ASYNC110  # it is in the kernel but not yet read back
+            await asyncio.sleep(0)
+        kept.declare(OTHER)
+        await kept.wait_applied()
+        assert "hook forward" in await held()
+
+    keeping(firewall, play)
+
+
 def test_what_cannot_be_applied_is_a_sentence_until_it_can(firewall: Firewall) -> None:
     async def play(kept: KeptTable) -> None:
         kept.declare(Table("inet", ONE.name, "chain c { nonsense; }"))

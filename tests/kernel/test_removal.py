@@ -4,11 +4,14 @@ import os
 import signal
 from collections.abc import Iterator
 from functools import cache
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.tunnel_lab import DATAPATHS, Datapath, Host, Wire, missing
+from weavemesh.kernel import exposure
+from weavemesh.kernel.podmodel import PodAddress
 from weavemesh.kernel.removal import remove_everything
 from weavemesh.kernel.userspace import SOCKET_FOLDER
 
@@ -95,3 +98,16 @@ def test_something_else_of_that_name_stays(pair: tuple[Host, ...]) -> None:
     assert remove(one) == []
     assert one.run("ip", "link", "show", one.interface).returncode == 0
     one.run("ip", "link", "del", one.interface)
+
+
+def test_the_exposed_address_goes_too(pair: tuple[Host, ...]) -> None:
+    one = pair[0]
+    address = PodAddress(IPv4Address("10.32.0.9"), IPv6Address("fd57::a20:9"))
+    one.call(lambda: _expose(address))
+    assert "10.32.0.9" in one.run("ip", "route", "show", "table", "local").stdout
+    assert remove(one) == ["removed 2 routes"]
+    assert "10.32.0.9" not in one.run("ip", "route", "show", "table", "local").stdout
+
+
+async def _expose(address: PodAddress) -> None:
+    exposure.expose(address)

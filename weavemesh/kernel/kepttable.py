@@ -82,7 +82,8 @@ class KeptTable:
             if table is None:
                 await nftables.remove(self._family, self._name)
             elif self._as_applied is None or await self._is_changed():
-                self._as_applied = await nftables.apply(table)
+                as_applied = await nftables.apply(table)
+                self._as_applied = as_applied if table == self._declared else None  # something else may be by now
                 log(INFO, Event.KERNEL_CHANGED, action=f"apply the table {self._name} of the packet filter")
         except NftablesError as error:
             self._fail(error.reason)

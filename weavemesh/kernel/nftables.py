@@ -13,9 +13,10 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, Self
+
+from msgspec import Struct
 
 Family = Literal["inet", "ip", "ip6", "netdev"]
 
@@ -42,8 +43,7 @@ class NftablesError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A table as it should be."""
 
     family: Family

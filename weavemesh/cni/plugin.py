@@ -217,7 +217,12 @@ class Plugin:
         log(logging.INFO, Event.ADDRESS_ALLOCATED, **_fields(request), address=address.ipv4)
         gateways = {one.version: one for one in (*host.all(), *([request.gateway] if request.gateway else []))}
         addresses = [one for one in address.all() if one.version in gateways]
-        routes = [{"dst": str(network)} for network in self._addresses.mesh()]
+        # With the gateway: bridge fills it in by itself, and its CHECK then misses a route without.
+        routes = [
+            {"dst": str(network), "gw": str(gateways[network.version])}
+            for network in self._addresses.mesh()
+            if network.version in gateways
+        ]
         leased = Leased(
             addresses=tuple(ip_interface(f"{one}/{self._addresses.subnet_of(one)}") for one in addresses),
             gateways=tuple(gateways[one.version] for one in addresses),

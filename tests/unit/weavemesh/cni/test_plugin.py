@@ -355,7 +355,7 @@ def test_an_ipam_plugin_gives_an_address_with_this_host_as_gateway() -> None:
             {"address": "10.32.0.1/13", "gateway": "10.47.0.1"},
             {"address": "fd57::a20:1/109", "gateway": "fd57::a2f:1"},
         ],
-        "routes": [{"dst": "10.32.0.0/12"}, {"dst": "fd57::a20:0/108"}],
+        "routes": [{"dst": "10.32.0.0/12", "gw": "10.47.0.1"}, {"dst": "fd57::a20:0/108", "gw": "fd57::a2f:1"}],
     }
     assert doors.wiring.wired == {}
     result = config(prevResult=body_of(answer))

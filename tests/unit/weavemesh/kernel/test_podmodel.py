@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from weavemesh.kernel.podmessage import Link
 from weavemesh.kernel.podmodel import RETIRED_GROUP, PodLink, alias_of, host_ifname, pod_link_of, pod_mac

@@ -27,7 +27,9 @@ from weavemesh.status import EXPOSED_IDENT
 CNI_SOCKET_NAME = "cni.sock"
 """In the run folder."""
 LOOK_INTERVAL_S = 10.0
-"""The exposed address is put back so soon after somebody took it away; and a prefix that has become known is used."""
+"""The exposed address is put back so soon after somebody took it away."""
+FIRST_LOOKS_S = 0.2
+"""Before there is a ring, the prefix of IPv6 addresses is not known."""
 ALLOCATION_DEADLINE_S = 20.0
 
 
@@ -71,7 +73,7 @@ class PodSide:
             group.create_task(self._table.run())
             while True:
                 await self.refresh()
-                await asyncio.sleep(LOOK_INTERVAL_S)
+                await asyncio.sleep(LOOK_INTERVAL_S if self.addresses.host() else FIRST_LOOKS_S)
 
     @property
     def failures(self) -> tuple[str, ...]:

@@ -199,21 +199,21 @@ def remove_host_route(name: str, index: int, destination: IPAddress) -> Message:
     return Message(_DELROUTE, 0, body, f"remove the route to {destination} by {name}")
 
 
-def add_local_route(address: IPAddress) -> Message:
-    """Makes the host itself take what is sent to an address that no device has; replaces another such route."""
-    return Message(_NEWROUTE, _CREATE | _REPLACE, _local_route(address), f"take packets to {address}")
+def add_local_route(address: IPAddress, index: int = LOOPBACK_INDEX) -> Message:
+    """Makes the namespace itself take what is sent to an address; replaces another such route."""
+    return Message(_NEWROUTE, _CREATE | _REPLACE, _local_route(address, index), f"take packets to {address}")
 
 
 def remove_local_route(address: IPAddress) -> Message:
     """Takes the route of `add_local_route` away. ESRCH if there is none."""
-    return Message(_DELROUTE, 0, _local_route(address), f"take packets to {address} no longer")
+    return Message(_DELROUTE, 0, _local_route(address, LOOPBACK_INDEX), f"take packets to {address} no longer")
 
 
-def _local_route(address: IPAddress) -> bytes:
+def _local_route(address: IPAddress, index: int) -> bytes:
     scope = _SCOPE_HOST if address.version == 4 else _SCOPE_UNIVERSE
     length = address.max_prefixlen
     header = _ROUTE.pack(_family(address), length, 0, 0, _TABLE_LOCAL, PROTOCOL, scope, _LOCAL, 0)
-    return header + _number(_RTA_OIF, LOOPBACK_INDEX) + _attribute(_RTA_DST, address.packed)
+    return header + _number(_RTA_OIF, index) + _attribute(_RTA_DST, address.packed)
 
 
 def add_gateway_route(index: int, network: IPNetwork, gateway: IPAddress) -> Message:

@@ -190,6 +190,8 @@ def _wire_pod(order: Order, pair: Link, inside: RouteSocket) -> tuple[PodAddress
         return address, _route_pod(order, index, inside, (4,))
     ipv6 = [
         podmessage.add_address(index, IPv6Interface(address.ipv6)),
+        # The kernel makes this route itself, but in deferred work, and until then the pod takes no answers.
+        podmessage.add_local_route(address.ipv6, index),
         podmessage.add_neighbour(index, GATEWAY_IPV6, HOST_MAC),
     ]
     # First of all, so that no link-local address is made up when the device comes up.

@@ -27,6 +27,8 @@ THROUGHPUT_ROUNDS, THROUGHPUT_S = 5, 2
 PLUGINS = Path("/usr/lib/cni")
 OURS, BRIDGE, PTP = "weavemesh", "bridge + host-local", "ptp + host-local"
 KIB = 1024
+MTU = 1420
+"""Of our pods on this machine; packets of one size are compared."""
 
 ECHO = """
 import socket, sys, time
@@ -66,7 +68,7 @@ def subjects() -> list[Subject]:
     return [
         Subject(OURS, str(CNI_PLUGIN), dict(CNI_CONFIG)),
         Subject(BRIDGE, str(PLUGINS / "bridge"), of("bridge", "10.99.0.0/16", bridge="wmbr0", isGateway=True)),
-        Subject(PTP, str(PLUGINS / "ptp"), of("ptp", "10.98.0.0/16")),
+        Subject(PTP, str(PLUGINS / "ptp"), of("ptp", "10.98.0.0/16", mtu=MTU)),
     ]
 
 

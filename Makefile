@@ -4,9 +4,10 @@
 # make test-kernel  all tests that need a kernel, in a guest whose kernel has WireGuard (builds that kernel first, once)
 # make demo-vm  three guests with kernels and systemds of their own, in two clouds, installed from the wheel
 # make deb    a Debian package of it, in dist/
+# make executables  the CNI executable for x86-64 and arm64
 # make bench  the benchmarks, as tables; make bench-kernel: those of the kernel's WireGuard, in a guest
 # make fuzz   fuzzes frames, ring messages and handshakes (FUZZ_S=seconds each)
-.PHONY: demo demo-vm test test-kernel check fuzz lint deb bench bench-kernel setup constraints clean
+.PHONY: demo demo-vm executables test test-kernel check fuzz lint deb bench bench-kernel setup constraints clean
 
 BIN := .venv/bin
 
@@ -53,9 +54,13 @@ fuzz: setup
 deb: setup
 	@deploy/debian/build.sh dist
 
+executables: setup
+	@scripts/executables.sh
+
 bench: setup
 	@$(BIN)/python tests/bench/ipam.py
 	@$(BIN)/python tests/bench/throughput.py
+	@$(BIN)/python tests/bench/cni.py
 
 # The same and more on the kernel's WireGuard, in a guest.
 bench-kernel: setup

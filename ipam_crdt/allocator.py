@@ -250,6 +250,11 @@ class Allocator:
         """The address of each ident that has one here."""
         return {ident: IPv4Address(address) for ident, address in self._holding.space.allocations.items()}
 
+    def address_of(self, ident: str) -> IPv4Address | None:
+        """The address of one ident; None if it has none here."""
+        address = self._holding.space.allocations.get(ident)
+        return None if address is None else IPv4Address(address)
+
     def digest(self) -> bytes:
         """Short bytes that are equal for equal rings and, without a ring, for equal votes."""
         return self._holding.digest()

@@ -8,11 +8,13 @@ say() { printf 'set-up: %s\n' "$*"; }
 
 # program:Debian package that holds it
 needed="python3:python3 gcc:gcc musl-gcc:musl-tools ip:iproute2 wireguard-go:wireguard-go wg:wireguard-tools
-        iperf3:iperf3 tcpdump:tcpdump ping:iputils-ping unshare:util-linux ps:procps"
+        iperf3:iperf3 tcpdump:tcpdump ping:iputils-ping unshare:util-linux ps:procps nft:nftables
+        iptables:iptables containerd:containerd runc:runc busybox:busybox-static"
 missing=""
 for pair in $needed; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
+[ -x /usr/lib/cni/portmap ] || missing="$missing containernetworking-plugins"
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
     command -v apt-get >/dev/null 2>&1 || {
@@ -41,7 +43,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
     printf '%s\n' "$want" >"$stamp"
 fi
 
-if [ ! -x build/cni/weavemesh ] || [ weavemesh/cni/shim.c -nt build/cni/weavemesh ]; then
+if [ ! -x build/cni/weavemesh-ipam ] || [ weavemesh/cni/shim.c -nt build/cni/weavemesh ]; then
     say "building the CNI executable"
     deploy/cni/build.sh build/cni
 fi

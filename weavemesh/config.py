@@ -82,6 +82,8 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     """Where the cluster secret is, unless it is in the environment (`weavemesh.secret.ENVIRONMENT`)."""
     force_weak_secret: bool
     """Whether a secret that can be guessed is taken all the same."""
+    masquerade: bool
+    """Whether pods reach what is not in the mesh, with the address of the host."""
     discovery: bool
     """Whether peers that others tell of are dialled too."""
     log_level: LogLevel
@@ -113,6 +115,7 @@ def check(options: Options, *, state_dir: Path, run_dir: Path, environment: Mapp
         rotate_key_every_s=_period("rotate_key_every", options.rotate_key_every),
         secret_file=_secret_file(options, environment),
         force_weak_secret=bool(options.force_weak_secret),
+        masquerade=not options.no_masquerade,
         discovery=not options.no_discovery,
         log_level=_log_level(options.log_level or "info"),
     )

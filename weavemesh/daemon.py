@@ -23,16 +23,12 @@ from weavemesh.api.message import SOCKET_NAME
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.api.server import ApiServer
 from weavemesh.burst import Burst
-from weavemesh.cni import tombstone
-from weavemesh.cni.plugin import Plugin
-from weavemesh.cni.server import CniServer
 from weavemesh.config import AgentConfig
 from weavemesh.driver import Driver
 from weavemesh.error import UserError
 from weavemesh.founding import electorate
 from weavemesh.identity import Identity
 from weavemesh.kernel.applier import Kernel
-from weavemesh.kernel.pod import PodWiring
 from weavemesh.links import ControlLinks, LinkInput
 from weavemesh.logs import Event, log
 from weavemesh.membership import Membership
@@ -43,7 +39,8 @@ from weavemesh.overlay.probe import ProbeName, Prober
 from weavemesh.overlay.state import DesiredState, Endpoint, IPAddress
 from weavemesh.peerbook import PeerBook
 from weavemesh.planning import with_nicknames
-from weavemesh.pool import AddressPool, AllocationRefused, PodAddresses
+from weavemesh.podside import PodSide
+from weavemesh.pool import AddressPool, AllocationRefused
 from weavemesh.probing import TunnelProbes
 from weavemesh.reconciler import Reconciler
 from weavemesh.rotation import KeyRotation
@@ -58,7 +55,6 @@ from weavemesh.transport.stream import StreamTransport
 from weavemesh.trust import Secrets
 from weavemesh.verdict import REMOVED, REMOVED_REMEDY
 
-CNI_SOCKET_NAME = "cni.sock"
 RING_CHANNEL = "ipam"
 HOST_ADDRESS_TRY_S = 2.0
 """One try for the host's own address; the starter is told why it takes longer after each."""
@@ -146,7 +142,9 @@ class Agent:
             settle=self._reconciler.settle,
             announce=self._publish,
         )
-        self._wiring = PodWiring()
+        self._pods = PodSide(
+            self._pool, ula=lambda: self.ula, mtu=lambda: mtu, interface=config.interface, masquerade=config.masquerade
+        )
 
     @classmethod
     async def assemble(cls, config: AgentConfig, stack: AsyncExitStack, on_ready: Callable[[str], None]) -> "Agent":
@@ -170,18 +168,16 @@ class Agent:
             electorate=await electorate(config, host_addresses),
             on_ready=on_ready,
         )
-        stack.push_async_callback(agent._wiring.close)
+        stack.push_async_callback(agent._pods.close)
         agent._listener = await agent._transport.listen(config.port)
         stack.callback(agent._listener.close)
         agent._api = ApiServer.open(config.run_dir / SOCKET_NAME)
         stack.callback(agent._api.close)
-        agent._cni = CniServer.open(config.run_dir / CNI_SOCKET_NAME, tombstones=tombstone.FOLDER)
-        stack.callback(agent._cni.close)
+        agent._pods.listen(config.run_dir)
         return agent
 
     _listener: Listener
     _api: ApiServer
-    _cni: CniServer
 
     @property
     def ula(self) -> IPv6Network | None:
@@ -208,14 +204,12 @@ class Agent:
             probes=self._probes,
             membership=self._membership,
             kernel=self._kernel,
-            wiring=self._wiring,
+            podside=self._pods,
             readiness=self.readiness,
             rotate_key=self._rotation.rotate,
-            findings=lambda: (*self._findings, *self._reconciler.failures),
+            findings=lambda: (*self._findings, *self._reconciler.failures, *self._pods.failures),
             stop_agent=self._stopped.set,
         )
-        addresses = PodAddresses(self._pool, lambda: self.ula)
-        plugin = Plugin(addresses=addresses, wiring=self._wiring, mtu=lambda: self._mtu)
         async with asyncio.TaskGroup() as group:
             eternal = (
                 self._links.run(self._listener),
@@ -225,7 +219,7 @@ class Agent:
                 self._rotation.run(),
                 self._saver.run(),
                 self._api.serve(operation),
-                self._cni.serve(plugin),
+                self._pods.run(),
                 self._start(group),
             )
             tasks = [group.create_task(work) for work in eternal]

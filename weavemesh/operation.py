@@ -21,18 +21,20 @@ from weavemesh.api.readiness import ReadinessLog
 from weavemesh.config import AgentConfig, parse_target
 from weavemesh.error import UserError
 from weavemesh.identity import Identity
-from weavemesh.kernel.pod import PodWiring, WiringFailed, host_ifname
+from weavemesh.kernel.podmodel import WiringFailed, host_ifname
 from weavemesh.kernel.sentence import FAILURES, describe_failure
 from weavemesh.membership import Membership
 from weavemesh.option import save_targets
 from weavemesh.overlay.plan import ula_prefix
 from weavemesh.overlay.state import ObservedPeer, PublicKey
 from weavemesh.overlay.tunnel import Tunnel
+from weavemesh.pod_operation import PodOperation
+from weavemesh.podside import PodSide
 from weavemesh.pool import AddressPool
 from weavemesh.probing import TunnelProbes
 from weavemesh.ring_operation import RingOperation
 from weavemesh.secret import DEFAULT_FILE
-from weavemesh.status import HOST_IDENT, AgentStatus, RouterStatus, StatusReport
+from weavemesh.status import EXPOSED_IDENT, HOST_IDENT, AgentStatus, RouterStatus, StatusReport
 from weavemesh.trust import Secrets
 from weavemesh.verdict import judge
 
@@ -57,7 +59,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     probes: TunnelProbes
     membership: Membership
     kernel: Tunnel
-    wiring: PodWiring
+    podside: PodSide
     readiness: ReadinessLog
     rotate_key: Callable[[], Awaitable[PublicKey]]
     findings: Callable[[], tuple[str, ...]]
@@ -76,12 +78,17 @@ class Operation(Struct, frozen=True, kw_only=True):
             attached=self._attached,
         )
 
+    @property
+    def pods(self) -> PodOperation:
+        """What can be asked about the exposed host."""
+        return PodOperation(self.podside)
+
     async def status(self) -> StatusReport:
         """All of it, judged."""
         findings = list(self.findings())
         known = await self._known(findings)
         allocations = self.pool.allocator.allocations()
-        pods = {ident: address for ident, address in allocations.items() if ident != HOST_IDENT}
+        pods = {ident: address for ident, address in allocations.items() if ident not in (HOST_IDENT, EXPOSED_IDENT)}
         try:
             labels = await self._attached()
         except WiringFailed as error:
@@ -175,7 +182,7 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     async def _attached(self) -> dict[str, str]:
         """The labels of the pods that have an interface on this host, by ident. WiringFailed."""
-        return {link.ident: link.label for link in await self.wiring.list_pod_links() if link.ident}
+        return {link.ident: link.label for link in await self.podside.wiring.list_pod_links() if link.ident}
 
     def _parse(self, texts: tuple[str, ...]) -> tuple[Target, ...]:
         return tuple(Target(parse_target(text, default_port=self.config.port)) for text in texts)

@@ -36,6 +36,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rotate_key_every: str | None = None
     secret_file: str | None = None
     force_weak_secret: bool | None = None
+    no_masquerade: bool | None = None
     no_discovery: bool | None = None
     log_level: str | None = None
 
@@ -77,7 +78,7 @@ def environment_options(environment: Mapping[str, str]) -> Options:
             continue
         if name in ("targets", "advertise"):
             values[name] = tuple(text.replace(",", " ").split())
-        elif name in ("force_weak_secret", "no_discovery", "observer"):
+        elif name in ("force_weak_secret", "no_discovery", "no_masquerade", "observer"):
             values[name] = _switch(text, variable(name))
         else:
             values[name] = text

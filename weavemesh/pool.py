@@ -7,7 +7,7 @@ when that is durable (`change`, `release`), not when it is made.
 
 import asyncio
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Network
+from ipaddress import IPv4Address
 from logging import ERROR
 from typing import assert_never
 
@@ -17,9 +17,7 @@ import ipam_crdt
 from ipam_crdt import Allocator, Owner, Roster
 from weavemesh.driver import Driver
 from weavemesh.error import UserError
-from weavemesh.kernel.pod import PodAddress
 from weavemesh.logs import Event, log
-from weavemesh.overlay.plan import twin_address
 
 SAVE_RETRY_S = 1.0
 """A disk that is full now may have room later; until then nothing new is promised to anyone."""
@@ -106,8 +104,14 @@ class AddressPool:
         """Hand the allocator an order; return when what followed from it at once is on disk and told. NotDurable."""
         if self._has_ended:
             raise NotDurable("the agent stops")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.feed(event)
+        await self.durable()
+
+    async def durable(self) -> None:
+        """Return when all that was decided before is on disk and told. NotDurable."""
+        if self._has_ended:
+            raise NotDurable("the agent stops")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._outputs.put_nowait(done)
         self._to_tell.add(done)
         try:
@@ -138,7 +142,7 @@ class AddressPool:
         answer: asyncio.Future[IPv4Address] = loop.create_future()
         self._waiting.setdefault(ident, []).append(answer)
         deadline = loop.time() + deadline_s
-        self.feed(ipam_crdt.Allocate(ident, deadline) if address is None else ipam_crdt.Claim(ident, address, deadline))
+        self.feed(_wish(ident, address, deadline))
         try:
             # The allocator answers by its deadline with its own reason; beyond it only the disk can be the cause.
             async with asyncio.timeout(deadline_s + SAVE_RETRY_S):
@@ -151,6 +155,16 @@ class AddressPool:
         finally:
             self._forget(ident, answer)
 
+    async def promise(self, ident: str, address: IPv4Address | None = None, *, deadline_s: float) -> IPv4Address:
+        """As `allocate`, but as soon as it is decided: nobody may rely on the address before `durable` has returned."""
+        deadline = asyncio.get_running_loop().time() + deadline_s
+        if not self._has_ended:
+            self.feed(_wish(ident, address, deadline))
+            held = self.address_of(ident)
+            if held is not None and address in (None, held):
+                return held
+        return await self.allocate(ident, address, deadline_s=deadline_s)
+
     async def release(self, ident: str) -> None:
         """Give the address of `ident` back, for good when this returns; nothing happens if it has none. NotDurable."""
         await self.change(ipam_crdt.Release(ident))
@@ -161,7 +175,7 @@ class AddressPool:
         return self._published.roster
 
     def address_of(self, ident: str) -> IPv4Address | None:
-        return self.allocator.allocations().get(ident)
+        return self.allocator.address_of(ident)
 
     def digest(self) -> bytes:
         return self._published.digest
@@ -237,23 +251,5 @@ class AddressPool:
                 del self._waiting[ident]
 
 
-class PodAddresses:
-    """The pool as the CNI plugin sees it (`weavemesh.cni.plugin.AddressSource`): each address with its IPv6 twin."""
-
-    def __init__(self, pool: AddressPool, ula: Callable[[], IPv6Network | None]) -> None:
-        self._pool = pool
-        self._ula = ula
-
-    async def allocate(self, ident: str, *, deadline_s: float) -> PodAddress:
-        return self._with_twin(await self._pool.allocate(ident, deadline_s=deadline_s))
-
-    async def release(self, ident: str) -> None:
-        await self._pool.release(ident)
-
-    def address_of(self, ident: str) -> PodAddress | None:
-        address = self._pool.address_of(ident)
-        return None if address is None else self._with_twin(address)
-
-    def _with_twin(self, address: IPv4Address) -> PodAddress:
-        prefix = self._ula()
-        return PodAddress(address, twin_address(prefix, address) if prefix else None)
+def _wish(ident: str, address: IPv4Address | None, deadline: float) -> ipam_crdt.Input:
+    return ipam_crdt.Allocate(ident, deadline) if address is None else ipam_crdt.Claim(ident, address, deadline)

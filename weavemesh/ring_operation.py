@@ -24,7 +24,7 @@ from weavemesh.api.ring import (
     RemoveRequest,
 )
 from weavemesh.error import UserError
-from weavemesh.kernel.pod import WiringFailed
+from weavemesh.kernel.podmodel import WiringFailed
 from weavemesh.membership import Membership
 from weavemesh.overlay.plan import twin_address
 from weavemesh.planning import with_nicknames

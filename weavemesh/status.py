@@ -12,6 +12,8 @@ import msgspec
 
 HOST_IDENT = "weavemesh:host"
 """The ident of a host's own address among those of its pods, whose idents have no colon before their first slash."""
+EXPOSED_IDENT = "weavemesh:exposed"
+"""That of the address which `weavemesh expose` gives it besides."""
 
 TunnelState = Literal["live", "connecting", "silent", "none"]
 """live: answers; connecting: has not answered yet; silent: answered once, not now; none: nothing to send to."""

@@ -53,7 +53,7 @@ Section: net
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
 Depends: python3 (>= 3.$minor), python3 (<< 3.$((minor + 1)))
-Recommends: wireguard-tools
+Recommends: wireguard-tools, nftables
 Suggests: wireguard-go
 Description: encrypted network between hosts and their containers
  Hosts join with one command and one shared secret; every container gets an address and reaches every other,

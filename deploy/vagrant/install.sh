@@ -24,7 +24,7 @@ else
 fi
 /usr/bin/python3 -m compileall -q /opt/weavemesh/lib # in half the time that pip takes for it
 ln -sf /opt/weavemesh/bin/weavemesh /usr/local/bin/weavemesh
-weavemesh install-cni
+weavemesh cni install
 install -m 644 "$project/deploy/systemd/weavemesh.service" /etc/systemd/system/
 systemctl daemon-reload
 weavemesh version

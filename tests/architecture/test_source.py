@@ -18,6 +18,7 @@ TESTED_ELSEWHERE = {
     "weavemesh/daemon.py": "tests/e2e: it only puts parts together",
     "weavemesh/__main__.py": "tests/e2e: runs the command line",
     "weavemesh/kernel/device.py": "tests/kernel/test_userspace.py, test_wireguard.py: a protocol and its error",
+    "weavemesh/cni/door.py": "tests/unit/…/cni/fake_doors.py, tests/kernel/cni_agent.py: two protocols",
     "weavemesh/overlay/tunnel.py": "tests/kernel/test_applier.py, tests/unit/…/test_fake.py: a protocol and its report",
 }
 """Modules without a test file of their own, and what tests them."""

@@ -9,17 +9,21 @@ listens.
 import asyncio
 import json
 import sys
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from weavemesh.cni import CniServer, Plugin
-from weavemesh.kernel.pod import PodAddress, PodWiring
+from weavemesh.kernel.pod import PodWiring
+from weavemesh.kernel.podmessage import IPAddress
+from weavemesh.kernel.podmodel import PodAddress
 from weavemesh.kernel.sysctl import Settings
 from weavemesh.pool import AllocationRefused
 
 FIRST = int(IPv4Address("10.32.0.1"))
 ULA = int(IPv6Address("fd57:4d00::"))
 CAPACITY = 200
+MESH = (IPv4Network("10.32.0.0/12"), IPv6Network("fd57:4d00::a20:0/108"))
 MTU = 1380
 
 
@@ -31,7 +35,7 @@ class JournalAddresses:
         self._gate = gate
         self._held: dict[str, int] = json.loads(journal.read_text()) if journal.exists() else {}
 
-    async def allocate(self, ident: str, *, deadline_s: float) -> PodAddress:
+    async def promise(self, ident: str, wanted: Sequence[IPAddress], *, deadline_s: float) -> PodAddress:
         if self._gate:
             self._gate.with_suffix(".reached").touch()
         async with asyncio.timeout(deadline_s):
@@ -41,7 +45,7 @@ class JournalAddresses:
             free = set(range(FIRST, FIRST + CAPACITY)).difference(self._held.values())
             if not free:
                 raise AllocationRefused("no peer owns a free address")
-            self._held[ident] = min(free)
+            self._held[ident] = int(wanted[0]) if wanted else min(free)
             self._save()
         return _address(self._held[ident])
 
@@ -52,6 +56,24 @@ class JournalAddresses:
     def address_of(self, ident: str) -> PodAddress | None:
         number = self._held.get(ident)
         return None if number is None else _address(number)
+
+    async def durable(self) -> None:
+        pass  # all is on disk as soon as it is promised
+
+    def idents(self) -> tuple[str, ...]:
+        return tuple(self._held)
+
+    def mesh(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return MESH
+
+    def subnet_of(self, address: IPAddress) -> int:
+        return address.max_prefixlen - 20
+
+    def host(self) -> PodAddress | None:
+        return _address(FIRST + CAPACITY)
+
+    def obstacle(self) -> str | None:
+        return None
 
     def _save(self) -> None:
         beside = self._journal.with_suffix(".new")

@@ -5,7 +5,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from weavemesh.kernel.podmessage import Peer
 
 pytestmark = pytest.mark.root
 
+DEFAULT4, DEFAULT6 = IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
 IPV4, IPV6 = IPv4Address("10.32.0.1"), IPv6Address("fd57::1")
 
 
@@ -77,15 +78,22 @@ def test_addresses_and_routes_are_there_at_once_and_may_be_said_twice(
         podmessage.add_host_route(index, IPv4Address("169.254.1.1")),
         podmessage.add_neighbour(index, IPv4Address("169.254.1.1"), "ee:ee:ee:ee:ee:ee"),
         podmessage.add_neighbour(index, IPv6Address("fe80::1"), "ee:ee:ee:ee:ee:ee"),
-        podmessage.add_default_route(index, IPv4Address("169.254.1.1")),
-        podmessage.add_default_route(index, IPv6Address("fe80::1")),
     )
+    routes = (
+        podmessage.add_gateway_route(index, DEFAULT4, IPv4Address("169.254.1.1")),
+        podmessage.add_gateway_route(index, DEFAULT6, IPv6Address("fe80::1")),
+    )
+    route_socket.perform(*messages, *routes)
     route_socket.perform(*messages)
-    route_socket.perform(*messages)
+    again = route_socket.attempt(*routes)
+    assert [failure and failure.errno for failure in again] == [errno.EEXIST] * 2
     assert route_socket.addresses(index) >= {IPV4, IPV6}
-    assert route_socket.default_gateways(index) == {IPv4Address("169.254.1.1"), IPv6Address("fe80::1")}
+    assert route_socket.gateway_routes(index) == {
+        (IPv4Address("169.254.1.1"), DEFAULT4),
+        (IPv6Address("fe80::1"), DEFAULT6),
+    }
     assert route_socket.device_towards(IPv4Address("192.0.2.1")) == index
-    assert route_socket.default_gateways(pair[0]) == frozenset()
+    assert route_socket.gateway_routes(pair[0]) == frozenset()
 
 
 def test_without_a_route_there_is_no_device(route_socket: RouteSocket) -> None:
@@ -118,8 +126,8 @@ def test_a_refusal_names_the_message_and_the_reason(route_socket: RouteSocket) -
     with pytest.raises(NetlinkError, match="delete nobody: No such device") as caught:
         route_socket.perform(podmessage.set_up(podmessage.LOOPBACK_INDEX), podmessage.delete_link("nobody"))
     assert caught.value.errno == errno.ENODEV
-    with pytest.raises(NetlinkError, match=r"default route via 10\.9\.9\.9: "):
-        route_socket.perform(podmessage.add_default_route(77, IPv4Address("10.9.9.9")))
+    with pytest.raises(NetlinkError, match=r"route to 0\.0\.0\.0/0 via 10\.9\.9\.9: "):
+        route_socket.perform(podmessage.add_gateway_route(77, DEFAULT4, IPv4Address("10.9.9.9")))
     assert route_socket.link("lo") is not None, "the socket is as good as before"
 
 
@@ -128,3 +136,29 @@ def test_an_alias_is_kept(pair: tuple[int, int], route_socket: RouteSocket) -> N
     link = route_socket.link("near")
     assert link is not None
     assert link.alias == "x" * 255
+
+
+def test_a_host_route_is_taken_away_by_its_device(pair: tuple[int, int], route_socket: RouteSocket) -> None:
+    for address in (IPV4, IPV6):
+        route_socket.perform(podmessage.add_host_route(pair[0], address))
+        assert route_socket.device_towards(address) == pair[0]
+        elsewhere, here, again = route_socket.attempt(
+            podmessage.remove_host_route("far", pair[1], address),
+            podmessage.remove_host_route("near", pair[0], address),
+            podmessage.remove_host_route("near", pair[0], address),
+        )
+        assert elsewhere and again and (elsewhere.errno, here, again.errno) == (errno.ESRCH, None, errno.ESRCH)
+        assert route_socket.device_towards(address) is None
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_group_is_deleted_together(route_socket: RouteSocket, netns_fd: int) -> None:
+    peer = Peer(name="farther", mac="02:00:00:00:00:02", netns_fd=netns_fd)
+    route_socket.perform(podmessage.add_veth("other", mac="02:00:00:00:00:01", mtu=1380, peer=peer))
+    route_socket.perform(podmessage.set_group("near", 77), podmessage.set_group("other", 77))
+    link = route_socket.link("near")
+    assert link and link.group == 77
+    route_socket.perform(podmessage.delete_group(77))
+    assert {link.name for link in route_socket.links()}.isdisjoint({"near", "far", "other", "farther"})
+    (gone,) = route_socket.attempt(podmessage.delete_group(77))
+    assert gone and gone.errno == errno.ENODEV

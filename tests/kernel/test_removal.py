@@ -4,11 +4,14 @@ import os
 import signal
 from collections.abc import Iterator
 from functools import cache
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.tunnel_lab import DATAPATHS, Datapath, Host, Wire, missing
+from weavemesh.kernel import exposure
+from weavemesh.kernel.podmodel import PodAddress
 from weavemesh.kernel.removal import remove_everything
 from weavemesh.kernel.userspace import SOCKET_FOLDER
 
@@ -50,8 +53,10 @@ def test_all_of_ours_goes_and_all_else_stays(pair: tuple[Host, ...]) -> None:
     one.run("ip", "tuntap", "add", "wmv0123456780", "mode", "tap")  # not a veth
     one.run("ip", "route", "add", "10.99.0.0/24", "dev", "eth0", "proto", "88")
     one.run("ip", "route", "add", "blackhole", "10.98.0.0/24", "table", "100")
+    one.run("nft", "add", "table", "inet", "weavemeshers")
     before = picture(one)
     one.join(two)
+    one.run("nft", "add", "table", "inet", "weavemesh-pods")
     add_veth(one, "wmv0123456789", "e")
     one.run("ip", "link", "set", "wmv0123456789", "up")
     one.run("ip", "route", "add", "10.33.0.9/32", "dev", "wmv0123456789", "proto", "87")
@@ -62,7 +67,9 @@ def test_all_of_ours_goes_and_all_else_stays(pair: tuple[Host, ...]) -> None:
         "removed the pod interface wmv0123456789",
         f"removed the tunnel device {one.interface}",
         "removed 5 routes",
+        "removed the table weavemesh-pods of the packet filter",
     ]
+    assert one.run("nft", "list", "tables").stdout == "table inet weavemeshers\n"
     assert picture(one) == before
     assert not (SOCKET_FOLDER / f"{one.interface}.sock").exists()
     assert remove(one) == []
@@ -91,3 +98,16 @@ def test_something_else_of_that_name_stays(pair: tuple[Host, ...]) -> None:
     assert remove(one) == []
     assert one.run("ip", "link", "show", one.interface).returncode == 0
     one.run("ip", "link", "del", one.interface)
+
+
+def test_the_exposed_address_goes_too(pair: tuple[Host, ...]) -> None:
+    one = pair[0]
+    address = PodAddress(IPv4Address("10.32.0.9"), IPv6Address("fd57::a20:9"))
+    one.call(lambda: _expose(address))
+    assert "10.32.0.9" in one.run("ip", "route", "show", "table", "local").stdout
+    assert remove(one) == ["removed 2 routes"]
+    assert "10.32.0.9" not in one.run("ip", "route", "show", "table", "local").stdout
+
+
+async def _expose(address: PodAddress) -> None:
+    exposure.expose(address)

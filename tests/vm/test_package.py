@@ -47,7 +47,7 @@ def test_its_life_from_installation_to_purge(guest: Guest, package: Path) -> Non
     assert "rotate" in guest.run("zcat", "/usr/share/man/man8/weavemesh.8.gz").stdout
 
     guest.run("weavemesh", "secret", "--write")
-    guest.run("weavemesh", "install-cni")
+    guest.run("weavemesh", "cni", "install")
     guest.run("systemctl", "enable", "--now", "weavemesh")
     wait_until(lambda: is_well(guest), seconds=20, what="all to be well")
     assert "wireguard" in guest.run("ip", "-d", "link", "show", "wm0").stdout

@@ -20,6 +20,7 @@ from weavemesh.api.message import (
     Readiness,
     StopRequest,
 )
+from weavemesh.api.pod import Exposed, ExposeRequest, HideRequest
 from weavemesh.api.ring import (
     RING_ANSWER_S,
     AllocateRequest,
@@ -97,6 +98,14 @@ class ApiClient:
     def stop(self, request: StopRequest) -> Changed:
         """End the agent."""
         return self._ask("POST", "/v1/stop", request, Changed)
+
+    def expose(self, request: ExposeRequest) -> Exposed:
+        """Give the host an address in the mesh."""
+        return self._ask("POST", "/v1/expose", request, Exposed, timeout_s=RING_ANSWER_S)
+
+    def hide(self) -> Changed:
+        """Take it back."""
+        return self._ask("POST", "/v1/hide", HideRequest(), Changed, timeout_s=RING_ANSWER_S)
 
     def remove(self, request: RemoveRequest) -> Changed:
         """Remove a peer that is gone for ever."""

@@ -27,6 +27,7 @@ from weavemesh.api.message import (
     Readiness,
     StopRequest,
 )
+from weavemesh.api.pod import ExposeRequest, HideRequest, PodApi
 from weavemesh.api.ring import (
     AllocateRequest,
     ClaimRequest,
@@ -72,6 +73,10 @@ class AgentApi(Protocol):
     @property
     def ring(self) -> RingApi:
         """What can be asked of the address ring."""
+
+    @property
+    def pods(self) -> PodApi:
+        """What can be asked about the exposed host."""
 
     async def status(self) -> StatusReport: ...
 
@@ -221,7 +226,7 @@ def _handlers(agent: AgentApi, request: h11.Request, body: bytes, stops: list[St
     async def forget() -> Changed:
         return await agent.forget(msgspec.json.decode(body, type=ForgetRequest))
 
-    def of_ring(ask: Callable[[RequestT], Awaitable[object]], type_: type[RequestT]) -> Callable[[], Awaitable[object]]:
+    def asking(ask: Callable[[RequestT], Awaitable[object]], type_: type[RequestT]) -> Callable[[], Awaitable[object]]:
         async def handle() -> object:
             return await ask(msgspec.json.decode(body, type=type_))
 
@@ -240,13 +245,15 @@ def _handlers(agent: AgentApi, request: h11.Request, body: bytes, stops: list[St
         "/v1/secrets": ("POST", agent.reload_secrets),
         "/v1/rotate-key": ("POST", agent.rotate),
         "/v1/stop": ("POST", stop),
-        "/v1/ring/remove": ("POST", of_ring(agent.ring.remove, RemoveRequest)),
-        "/v1/ring/leave": ("POST", of_ring(agent.ring.leave, LeaveRequest)),
-        "/v1/ring/lookup": ("POST", of_ring(agent.ring.lookup, LookupRequest)),
-        "/v1/ring/allocate": ("POST", of_ring(agent.ring.allocate, AllocateRequest)),
-        "/v1/ring/claim": ("POST", of_ring(agent.ring.claim, ClaimRequest)),
-        "/v1/ring/release": ("POST", of_ring(agent.ring.release, ReleaseRequest)),
-        "/v1/ring/clear": ("POST", of_ring(agent.ring.clear, ClearRequest)),
+        "/v1/expose": ("POST", asking(agent.pods.expose, ExposeRequest)),
+        "/v1/hide": ("POST", asking(agent.pods.hide, HideRequest)),
+        "/v1/ring/remove": ("POST", asking(agent.ring.remove, RemoveRequest)),
+        "/v1/ring/leave": ("POST", asking(agent.ring.leave, LeaveRequest)),
+        "/v1/ring/lookup": ("POST", asking(agent.ring.lookup, LookupRequest)),
+        "/v1/ring/allocate": ("POST", asking(agent.ring.allocate, AllocateRequest)),
+        "/v1/ring/claim": ("POST", asking(agent.ring.claim, ClaimRequest)),
+        "/v1/ring/release": ("POST", asking(agent.ring.release, ReleaseRequest)),
+        "/v1/ring/clear": ("POST", asking(agent.ring.clear, ClearRequest)),
     }
 
 

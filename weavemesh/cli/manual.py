@@ -41,7 +41,14 @@ def page(top: argparse.ArgumentParser) -> str:
 
 
 def _commands(top: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in top._actions:
+    """Those that do something: of a command that only has others, its own, as "cni install"."""
+    for name, command in _choices(top):
+        inner = [(f"{name} {action}", one) for action, one in _choices(command)]
+        yield from inner or [(name, command)]
+
+
+def _choices(command: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in command._actions:
         if isinstance(action, argparse._SubParsersAction):
             yield from action.choices.items()
 

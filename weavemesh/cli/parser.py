@@ -5,6 +5,7 @@ from textwrap import indent
 from typing import TypeAlias
 
 from weavemesh import __version__
+from weavemesh.cli.podparser import add_pod_commands
 
 EXIT_STATUSES = {
     0: "all is well",
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     _add_ring(commands)
     _add_stop(commands)
     _add_rotate_key(commands)
-    _add_install_cni(commands)
+    add_pod_commands(commands, _add, _json)
     _add_report(commands)
     _add_secret(commands)
     version = _add(commands, "version", "version:version", "print the release", example="weavemesh version --json")
@@ -96,6 +97,12 @@ def _add_network_options(up: argparse.ArgumentParser) -> None:
         "--advertise", action="append", metavar="ADDRESS[:PORT]", help="where others reach this host, as behind a NAT"
     )
     network.add_argument("--no-discovery", action="store_true", default=None, help="dial only the hosts given")
+    network.add_argument(
+        "--no-masquerade",
+        action="store_true",
+        default=None,
+        help="leave packets from pods to the outside as they are: somebody else masquerades them, or nobody",
+    )
     network.add_argument("--nickname", help="name of this peer for people (the host's name)")
     founding = up.add_argument_group("a new mesh")
     founding.add_argument(
@@ -231,21 +238,6 @@ def _add_rotate_key(commands: Commands) -> None:
         more="`up --rotate-key-every 30d` does it by itself.",
     )
     _json(rotate_key)
-
-
-def _add_install_cni(commands: Commands) -> None:
-    install = _add(
-        commands,
-        "install-cni",
-        "install:install_cni",
-        "put the CNI executable where container runtimes look for it",
-        example="weavemesh install-cni",
-    )
-    install.add_argument("--bin-dir", default="/opt/cni/bin", metavar="DIR", help="for the executable (/opt/cni/bin)")
-    install.add_argument(
-        "--conf-dir", default="/etc/cni/net.d", metavar="DIR", help="for its configuration (/etc/cni/net.d)"
-    )
-    _json(install)
 
 
 def _add_report(commands: Commands) -> None:

@@ -68,6 +68,7 @@ def _given(arguments: argparse.Namespace) -> Options:
         secret_file=os.path.abspath(arguments.secret_file) if arguments.secret_file else None,
         force_weak_secret=arguments.force_weak_secret,
         no_discovery=arguments.no_discovery,
+        no_masquerade=arguments.no_masquerade,
         log_level=arguments.log_level,
     )
 

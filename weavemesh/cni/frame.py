@@ -5,8 +5,8 @@
 
 Numbers are 32 bits, big-endian. The environment is the runtime's CNI_* variables, each `NAME=value` and a zero byte.
 Descriptors travel beside the first byte (SCM_RIGHTS): by `flags`, first the executable's own network namespace, then
-the container's. A tombstone is a request frame in a file. The counterpart is shim.c; what the bytes mean is
-`weavemesh.cni.request`'s.
+the container's. Another flag says that it was called by the name of the IPAM plugin. A tombstone is a request frame in
+a file. The counterpart is shim.c; what the bytes mean is `weavemesh.cni.request`'s.
 """
 
 import struct
@@ -18,12 +18,14 @@ ENVIRONMENT_BYTES_MAX = 64 * 1024
 """CNI_ARGS holds a few names of a pod; the kernel lets a single variable have 128 KiB."""
 STDIN_BYTES_MAX = 1024 * 1024
 """The size of etcd's largest value: no runtime can keep a longer configuration."""
+ANSWER_BYTES_MAX = 1024 * 1024
+"""As in shim.c; a result has some 500 bytes and what a chain brought along."""
 DESCRIPTORS_MAX = 2
 
 REQUEST_HEADER = struct.Struct(">4sIII")
 ANSWER_HEADER = struct.Struct(">4sII")
 _REQUEST_MAGIC, _ANSWER_MAGIC = b"WMC1", b"WMA1"
-_HAS_OWN_NETNS, _HAS_NETNS = 1, 2
+_HAS_OWN_NETNS, _HAS_NETNS, _IS_IPAM = 1, 2, 4
 
 
 class FrameError(Exception):
@@ -39,6 +41,8 @@ class Call(Struct, frozen=True):
     """The container's network namespace: what CNI_NETNS named, if it could be opened."""
     own_netns_fd: int | None
     """The runtime's network namespace."""
+    is_ipam: bool = False
+    """It was called as IPAM plugin, by another plugin."""
 
 
 class Answer(Struct, frozen=True):
@@ -57,7 +61,7 @@ class Answer(Struct, frozen=True):
 def request_bytes(header: bytes) -> int:
     """The length of the whole frame that begins with this header. FrameError if it is none or announces too much."""
     magic, flags, environment_bytes, stdin_bytes = REQUEST_HEADER.unpack_from(header)
-    if magic != _REQUEST_MAGIC or flags & ~(_HAS_OWN_NETNS | _HAS_NETNS):
+    if magic != _REQUEST_MAGIC or flags & ~(_HAS_OWN_NETNS | _HAS_NETNS | _IS_IPAM):
         raise FrameError("this is not a request of our CNI executable")
     if environment_bytes > ENVIRONMENT_BYTES_MAX or stdin_bytes > STDIN_BYTES_MAX:
         raise FrameError("the request is too large")
@@ -67,7 +71,7 @@ def request_bytes(header: bytes) -> int:
 def decode_request(frame: bytes, descriptors: list[int]) -> Call:
     """The call in a frame and the descriptors that came with it. FrameError if they do not fit.
 
-    In a tombstone the flags are 0 and there are no descriptors.
+    In a tombstone there are no descriptors.
     """
     if len(frame) < REQUEST_HEADER.size or len(frame) != request_bytes(frame):
         raise FrameError("the request is cut off")
@@ -82,4 +86,22 @@ def decode_request(frame: bytes, descriptors: list[int]) -> Call:
         stdin=frame[stdin_start:],
         netns_fd=descriptors[-1] if flags & _HAS_NETNS else None,
         own_netns_fd=descriptors[0] if flags & _HAS_OWN_NETNS else None,
+        is_ipam=bool(flags & _IS_IPAM),
     )
+
+
+def encode_request(environment: Mapping[str, str], stdin: bytes) -> bytes:
+    """The frame of a caller that passes the container's namespace along, as the one descriptor."""
+    block = b"".join(f"{name}={value}".encode() + b"\0" for name, value in environment.items())
+    return REQUEST_HEADER.pack(_REQUEST_MAGIC, _HAS_NETNS, len(block), len(stdin)) + block + stdin
+
+
+def decode_answer(frame: bytes) -> Answer | None:
+    """The answer in a frame; None as long as it is not whole. FrameError if it is none."""
+    if len(frame) < ANSWER_HEADER.size:
+        return None
+    magic, status, length = ANSWER_HEADER.unpack_from(frame)
+    if magic != _ANSWER_MAGIC or length > ANSWER_BYTES_MAX:
+        raise FrameError("what answers is not a weavemesh agent")
+    body = frame[ANSWER_HEADER.size :]
+    return Answer(status, body) if len(body) == length else None

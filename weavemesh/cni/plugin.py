@@ -1,66 +1,53 @@
-"""What the CNI plugin does: ADD, DEL, CHECK and VERSION, over two doors, addresses and wiring.
+"""What the CNI plugin does for an interface and as IPAM plugin: all verbs, over two doors, addresses and wiring.
 
 Theory of operation. An attachment is keyed by its ident (network, container id, interface name) alone. Its address is
-allocated before its veth is made and released after the veth is gone, so no two pods ever hold one address. The veth
-is whole or absent (`weavemesh.kernel.pod`); the address is journalled by its source. So whatever moment an ADD is cut
-off at, the DEL that follows every failed ADD finds and frees all of it, and an ADD that ends without an answer undoes
-itself first. An address that the journal had before an ADD belongs to an earlier one: only a DEL releases it.
+decided before its veth is made; both the veth and the journal on disk are done before the runtime is answered. The
+veth is whole or absent (`weavemesh.kernel.podwork`); the address is journalled by its source. So whatever moment an ADD
+is cut off at, the DEL that follows every failed ADD finds and frees all of it, the collector does so where none comes,
+and an ADD that ends without an answer undoes itself first. An address that the journal had before an ADD belongs to an
+earlier one: only a DEL releases it. A DEL answers when nothing is routed to the pod any more and the address is given
+back for good; the devices are then removed in a thread.
 
-Not here: sockets and frames (`weavemesh.cni.server`), what the runtime may ask (`request`), shapes (`result`). GC
-deletes nothing and STATUS tells only that the agent is there.
+Not here: sockets and frames (`weavemesh.cni.server`), what the runtime may ask (`request`), shapes (`result`), what is
+left of containers that are gone (`collector`).
 """
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_interface
 from pathlib import Path
-from typing import Protocol, assert_never
+from typing import assert_never
 
-from msgspec import Struct, field
-
+from weavemesh.cni.collector import Collector
+from weavemesh.cni.door import AddressSource, Wiring
 from weavemesh.cni.frame import Answer, Call
 from weavemesh.cni.request import Command, Request, decode, version_of
-from weavemesh.cni.result import Attached, CniError, ErrorCode, encode_error, encode_result, encode_versions
+from weavemesh.cni.result import (
+    Attached,
+    CniError,
+    ErrorCode,
+    Leased,
+    encode_error,
+    encode_lease,
+    encode_result,
+    encode_versions,
+)
 from weavemesh.cni.tombstone import Tombstone, read_tombstones
-from weavemesh.kernel.pod import InterfaceExists, PodAddress, WiredPod, WiringFailed
+from weavemesh.cni.turn import Turns
+from weavemesh.kernel.podmodel import InterfaceExists, Order, PodAddress, WiredPod, WiringFailed, host_ifname
 from weavemesh.logs import Event, log
+from weavemesh.podaddress import AddressUnfit
 from weavemesh.pool import AllocationRefused, NotDurable
 
 ALLOCATION_DEADLINE_S = 20.0
 """A peer that has space answers in milliseconds; a container runtime waits for an ADD for a minute or two."""
-ANSWER_DEADLINES_S = {Command.ADD: 50.0, Command.CHECK: 50.0}
-"""Shorter than the patience of the executable (60 s), so that the runtime gets our reason and not its own."""
+ANSWER_DEADLINES_S = {Command.ADD: 50.0, Command.CHECK: 50.0, Command.STATUS: 0.8}
+"""Shorter than the patience of the executable (60 s; STATUS: 1 s): so the runtime gets our reason and not its own."""
 ANSWER_DEADLINE_OTHERS_S = 25.0
 _UNDO_DEADLINE_S = 15.0
-
-
-class AddressSource(Protocol):
-    """Where pods' addresses come from."""
-
-    async def allocate(self, ident: str, *, deadline_s: float) -> PodAddress:
-        """The address of `ident`, the same again, durable before this returns. AllocationRefused: the reason."""
-
-    async def release(self, ident: str) -> None:
-        """Gives it back, for good when this returns; nothing if it has none. Ends an allocation that is still being
-        waited for. NotDurable: it is given back, but a crash would undo that.
-        """
-
-    def address_of(self, ident: str) -> PodAddress | None:
-        """What `ident` has now."""
-
-
-class Wiring(Protocol):
-    """The part of `weavemesh.kernel.pod.PodWiring` that a plugin needs; each call is explained there."""
-
-    async def attach(
-        self, ident: str, *, netns_fd: int, ifname: str, address: PodAddress, mtu: int, label: str = ""
-    ) -> WiredPod: ...
-
-    async def detach(self, ident: str) -> bool: ...
-
-    async def check(self, ident: str, *, netns_fd: int, ifname: str, address: PodAddress) -> tuple[str, ...]: ...
 
 
 class Plugin:
@@ -72,8 +59,9 @@ class Plugin:
         self._wiring = wiring
         self._mtu = mtu
         self._own_netns = _identity_of("/proc/self/ns/net")
-        self._turns = _Turns()
+        self._turns = Turns()
         self._replaying = asyncio.Lock()
+        self.collector = Collector(addresses, wiring, self._turns)
 
     async def perform(self, call: Call) -> Answer:
         """The answer to a call, also to one that is wrong. Cancelled: an ADD is undone, then it ends."""
@@ -89,7 +77,7 @@ class Plugin:
     async def retract(self, answer: Answer) -> None:
         """Undoes an ADD whose answer nobody got; nothing for other answers."""
         if answer.attached is not None:
-            async with self._turns.take(answer.attached):
+            async with self._turns.take(host_ifname(answer.attached)):
                 await self._undo(answer.attached)
 
     async def replay_tombstones(self, folder: Path) -> int:
@@ -103,50 +91,74 @@ class Plugin:
     async def _perform(self, request: Request, call: Call) -> Answer:
         match request.command:
             case Command.ADD:
-                return await self._add(request, call)
+                return await (self._lease(request) if request.is_ipam else self._add(request, call))
             case Command.DEL:
                 await self._delete(request)
-                return Answer(0, b"")
             case Command.CHECK:
                 await self._check(request, call)
-                return Answer(0, b"")
+            case Command.GC:
+                await self.collector.collect_all_but(request)
+            case Command.STATUS:
+                if obstacle := self._addresses.obstacle():
+                    raise CniError(ErrorCode.CANNOT_ADD, "no container can be attached now", obstacle)
             case Command.VERSION:
                 return Answer(0, encode_versions(request.version))
-            case Command.GC | Command.STATUS:
-                return Answer(0, b"")
             case _:
                 assert_never(request.command)
+        return Answer(0, b"")
+
+    # -- an interface -----------------------------------------------------------------------------------
 
     async def _add(self, request: Request, call: Call) -> Answer:
         netns_fd = self._pod_netns(request, call)
-        async with self._turns.take(request.ident):
+        async with self._turns.take(host_ifname(request.ident)):
             pod = await self._attach(request, netns_fd)
         log(logging.INFO, Event.CONTAINER_ATTACHED, **_fields(request), address=pod.address.ipv4, link=pod.host_ifname)
-        attached = Attached(request.ifname, request.netns, pod, request.dns)
+        attached = Attached(request.pod_ifname, request.netns, pod, request.dns, request.chained)
         return Answer(0, encode_result(attached, request.version), attached=request.ident)
 
     async def _attach(self, request: Request, netns_fd: int) -> WiredPod:
+        """Wires the pod while its address is written to disk: neither waits for the other, the answer for both."""
         is_new = self._addresses.address_of(request.ident) is None
+        wired: list[WiredPod] = []
+
+        async def wire(address: PodAddress) -> None:
+            wired.append(await self._wiring.attach(self._order(request, netns_fd, address)))
+
         try:
-            address = await self._addresses.allocate(request.ident, deadline_s=ALLOCATION_DEADLINE_S)
-            return await self._wiring.attach(
-                request.ident,
-                netns_fd=netns_fd,
-                ifname=request.ifname,
-                address=address,
-                mtu=self._mtu(),
-                label=request.label,
+            address = await self._addresses.promise(
+                request.ident, request.wish.addresses, deadline_s=ALLOCATION_DEADLINE_S
             )
+            outcomes = await asyncio.gather(wire(address), self._addresses.durable(), return_exceptions=True)
+            for failure in outcomes:
+                if failure is not None:
+                    raise failure
         except BaseException as error:
+            if wired:
+                await self._detach(request.ident)
             if is_new:
                 await self._release(request.ident)
             if explained := _explain(error):
                 raise explained from error
             raise
+        return wired[0]
+
+    def _order(self, request: Request, netns_fd: int, address: PodAddress) -> Order:
+        return Order(
+            ident=request.ident,
+            netns_fd=netns_fd,
+            ifname=request.pod_ifname,
+            address=address,
+            mtu=self._mtu(),
+            label=request.wish.label,
+            mac=request.wish.mac,
+            is_default=request.is_default,
+            mesh=self._addresses.mesh(),
+        )
 
     async def _delete(self, request: Request) -> None:
-        async with self._turns.take(request.ident):
-            had_link = await self._detach(request.ident)
+        async with self._turns.take(host_ifname(request.ident)):
+            had_link = not request.is_ipam and await self._detach(request.ident)
             had_address = self._addresses.address_of(request.ident) is not None
             try:
                 await self._addresses.release(request.ident)
@@ -160,18 +172,20 @@ class Plugin:
     async def _check(self, request: Request, call: Call) -> None:
         if request.previous is None:
             raise CniError(ErrorCode.INVALID_CONFIG, "CHECK needs prevResult, the result of the ADD")
-        netns_fd = self._pod_netns(request, call)
-        async with self._turns.take(request.ident):
+        netns_fd = None if request.is_ipam else self._pod_netns(request, call)
+        async with self._turns.take(host_ifname(request.ident)):
             held = self._addresses.address_of(request.ident)
             if held is None:
                 raise CniError(ErrorCode.ATTACHMENT_BROKEN, f"no address is kept for {request.ident}", _ADD_AGAIN)
-            findings = [f"{one} is not kept for it" for one in request.previous if one not in held.all()]
-            if held.ipv4 not in request.previous:
-                findings.append(f"its address {held.ipv4} is not in prevResult")
-            expected = PodAddress(held.ipv4, held.ipv6 if held.ipv6 in request.previous else None)
-            findings += await self._wiring.check(
-                request.ident, netns_fd=netns_fd, ifname=request.ifname, address=expected
-            )
+            # Which interface is ours is known by the address: in a chain it may not be the one that was asked for.
+            ours = {one.ifname for one in request.previous if one.address == held.ipv4}
+            findings = [] if ours else [f"its address {held.ipv4} is not in prevResult"]
+            told = {one.address for one in request.previous if one.ifname in (ours or {request.ifname})}
+            if netns_fd is not None:
+                findings += [f"{one} is not kept for it" for one in sorted(map(str, told - set(held.all())))]
+                expected = PodAddress(held.ipv4, held.ipv6 if held.ipv6 in told else None)
+                ifname = min(ours, default=request.ifname)
+                findings += await self._wiring.check(request.ident, netns_fd=netns_fd, ifname=ifname, address=expected)
         if findings:
             log(logging.WARNING, Event.CONTAINER_FAILED, **_fields(request), reason="; ".join(findings))
             raise CniError(
@@ -179,6 +193,43 @@ class Plugin:
                 f"{request.ifname} is not as it was made: {findings[0]}",
                 "; ".join(findings),
             )
+
+    # -- an address alone -------------------------------------------------------------------------------
+
+    async def _lease(self, request: Request) -> Answer:
+        """An address for another plugin, which makes the interface. Its gateway is this host."""
+        host = self._addresses.host()
+        if host is None:
+            raise CniError(ErrorCode.TRY_AGAIN_LATER, "this host has no address in the mesh yet", _SEE_LOG)
+        async with self._turns.take(host_ifname(request.ident)):
+            is_new = self._addresses.address_of(request.ident) is None
+            try:
+                address = await self._addresses.promise(
+                    request.ident, request.wish.addresses, deadline_s=ALLOCATION_DEADLINE_S
+                )
+                await self._addresses.durable()
+            except BaseException as error:
+                if is_new:
+                    await self._release(request.ident)
+                if explained := _explain(error):
+                    raise explained from error
+                raise
+        log(logging.INFO, Event.ADDRESS_ALLOCATED, **_fields(request), address=address.ipv4)
+        gateways = {one.version: one for one in (*host.all(), *([request.gateway] if request.gateway else []))}
+        addresses = [one for one in address.all() if one.version in gateways]
+        # With the gateway: bridge fills it in by itself, and its CHECK then misses a route without.
+        routes = [
+            {"dst": str(network), "gw": str(gateways[network.version])}
+            for network in self._addresses.mesh()
+            if network.version in gateways
+        ]
+        leased = Leased(
+            addresses=tuple(ip_interface(f"{one}/{self._addresses.subnet_of(one)}") for one in addresses),
+            gateways=tuple(gateways[one.version] for one in addresses),
+            routes=(*routes, *request.routes),
+            dns=request.dns,
+        )
+        return Answer(0, encode_lease(leased, request.version), attached=request.ident)
 
     def _pod_netns(self, request: Request, call: Call) -> int:
         """The container's namespace. CniError if there is none, or if it is the host's own."""
@@ -207,15 +258,15 @@ class Plugin:
 
     async def _detach(self, ident: str) -> bool:
         try:
-            return await self._wiring.detach(ident)
+            return await self._wiring.detach(ident, self._addresses.address_of(ident))
         except WiringFailed as error:
             raise CniError(ErrorCode.TRY_AGAIN_LATER, "the interface cannot be removed", error.reason) from error
 
     async def _undo(self, ident: str) -> None:
         try:
-            await self._wiring.detach(ident)
+            await self._wiring.detach(ident, self._addresses.address_of(ident))
         except WiringFailed as error:
-            # The address stays with the veth: the runtime's DEL, or a reaper, frees both.
+            # The address stays with the veth: the runtime's DEL, or the collector, frees both.
             log(logging.WARNING, Event.CONTAINER_FAILED, container=ident, reason=error.reason)
             return
         await self._release(ident)
@@ -227,30 +278,6 @@ class Plugin:
                 await self._addresses.release(ident)
 
 
-class _Turn(Struct):
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
-
-
-class _Turns:
-    """A lock for each name that somebody holds or waits for."""
-
-    def __init__(self) -> None:
-        self._turns: dict[str, _Turn] = {}
-
-    @asynccontextmanager
-    async def take(self, name: str) -> AsyncIterator[None]:
-        turn = self._turns.setdefault(name, _Turn())
-        turn.users += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[name]
-
-
 _SEE_LOG = "try again; if it lasts, see the agent's log and `weavemesh status`"
 _ADD_AGAIN = "delete the container and make it again"
 
@@ -260,6 +287,10 @@ def _explain(error: BaseException) -> CniError | None:
     match error:
         case AllocationRefused():
             return CniError(ErrorCode.TRY_AGAIN_LATER, f"no address for the container: {error}", _SEE_LOG)
+        case AddressUnfit():
+            return CniError(ErrorCode.INVALID_CONFIG, "the address that is asked for cannot be given", str(error))
+        case NotDurable():
+            return CniError(ErrorCode.TRY_AGAIN_LATER, "the container's address cannot be kept", str(error))
         case InterfaceExists():
             return CniError(ErrorCode.INTERFACE_EXISTS, str(error), "delete the attachment before it is made again")
         case WiringFailed():
@@ -287,7 +318,7 @@ def _fields(request: Request) -> dict[str, object]:
         "container": request.container_id,
         "network": request.network,
         "interface": request.ifname,
-        "pod": request.label or None,
+        "pod": request.wish.label or None,
     }
 
 

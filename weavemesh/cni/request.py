@@ -7,14 +7,15 @@ send `portMappings:[{"HostPort":…}]` and `hostPort` alike.
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from weavemesh.cni.frame import Call
 from weavemesh.cni.result import NEWEST_VERSION, VERSIONS, CniError, Dns, ErrorCode
+from weavemesh.cni.wish import Wish, decode_ip, decode_wish
 from weavemesh.kernel.podmessage import IPAddress
 
 T = TypeVar("T")
@@ -50,26 +51,63 @@ _NEEDS = {
 }
 
 
+IPAM_PREFIX = "ipam:"
+"""Begins the idents of leases, which have no interface of ours: "ipam:network/container/interface"."""
+SECOND_INTERFACE = "mesh0"
+"""Our interface where a plugin before us in the chain has made the one that the runtime asked for."""
+
+
+def is_attachment(ident: str) -> bool:
+    """Whether the ident is one of an interface that we make."""
+    network, _, rest = ident.partition("/")
+    return rest.count("/") == 1 and ":" not in network
+
+
+def make_ident(network: str, container_id: str, ifname: str, *, is_ipam: bool) -> str:
+    """The attachment's name for ever: all its resources are keyed by it, never by the namespace's path."""
+    return f"{IPAM_PREFIX if is_ipam else ''}{network}/{container_id}/{ifname}"
+
+
+class PreviousAddress(Struct, frozen=True):
+    """An address in a result that is handed in."""
+
+    ifname: str
+    """Of the interface in the container that has it; "" if none is named."""
+    address: IPAddress
+
+
 class Request(Struct, frozen=True):
     """A call that is right by the specification. What the command has no use for is empty."""
 
     command: Command
     version: str
-    network: str
-    container_id: str
-    ifname: str
-    netns: str
+    is_ipam: bool = False
+    network: str = ""
+    container_id: str = ""
+    ifname: str = ""
+    netns: str = ""
     """CNI_NETNS, word for word."""
-    label: str
-    """"namespace/name" of the pod, or its name alone, or "" where the runtime does not say."""
-    dns: Dns
-    previous: tuple[IPAddress, ...] | None
-    """For CHECK, the addresses that the result of the ADD gives the interface; None: no result was handed in."""
+    wish: Wish = field(default_factory=Wish)
+    dns: Dns = field(default_factory=Dns)
+    pod_ifname: str = ""
+    """Of our interface in the container; not `ifname` where a plugin before us in the chain has made that one."""
+    is_default: bool = True
+    """Whether all that the pod sends is to go by our interface."""
+    previous: tuple[PreviousAddress, ...] | None = None
+    """For CHECK, the addresses in the result of the ADD; None: no result was handed in."""
+    chained: Mapping[str, object] | None = None
+    """For ADD, the result of the plugins before us, as it came."""
+    valid: frozenset[str] | None = None
+    """For GC, the idents that there still are; None: the runtime did not say."""
+    gateway: IPAddress | None = None
+    """For the IPAM plugin, the gateway that the configuration names."""
+    routes: tuple[object, ...] = ()
+    """For the IPAM plugin, the routes that the configuration names, as they came."""
 
     @property
     def ident(self) -> str:
-        """The attachment's name for ever: all its resources are keyed by it, never by the namespace's path."""
-        return f"{self.network}/{self.container_id}/{self.ifname}"
+        """See make_ident."""
+        return make_ident(self.network, self.container_id, self.ifname, is_ipam=self.is_ipam)
 
 
 class _Interface(msgspec.Struct):
@@ -94,6 +132,22 @@ class _Config(msgspec.Struct):
     name: str | None = None
     dns: object = None
     prevresult: object = None
+    runtimeconfig: object = None
+    args: object = None
+    interfacename: str | None = None
+    defaultroute: bool | None = None
+    ipam: object = None
+    attachments: object = msgspec.field(default=None, name="cni.dev/valid-attachments")
+
+
+class _Attachment(msgspec.Struct):
+    containerid: str
+    ifname: str
+
+
+class _Ipam(msgspec.Struct):
+    gateway: str | None = None
+    routes: list[object] | None = None
 
 
 def decode(call: Call) -> Request:
@@ -103,26 +157,72 @@ def decode(call: Call) -> Request:
     """
     command = _decode_command(call.environment)
     if command is Command.VERSION:
-        return Request(command, version_of(call), "", "", "", "", "", Dns(), None)
+        return Request(command, version_of(call))
     config = _decode_config(call.stdin)
     version = config.cniversion or OLDEST_VERSION
     _check_version(command, version)
     if not _is_identifier(config.name or ""):
         raise CniError(ErrorCode.INVALID_CONFIG, f"the network's name {config.name!r} is missing or invalid")
     _check_environment(command, call.environment)
-    ifname = call.environment.get("CNI_IFNAME", "")
-    return Request(
+    request = Request(
         command=command,
         version=version,
+        is_ipam=call.is_ipam,
         network=config.name or "",
         container_id=call.environment.get("CNI_CONTAINERID", ""),
-        ifname=ifname,
+        ifname=call.environment.get("CNI_IFNAME", ""),
         netns=call.environment.get("CNI_NETNS", ""),
-        label=_decode_label(call.environment.get("CNI_ARGS", "")),
-        # Read only where they are used: a DEL is not to fail because of them.
-        dns=_convert(config.dns or {}, Dns) if command is Command.ADD else Dns(),
-        previous=_addresses_of(config.prevresult, ifname) if command is Command.CHECK else None,
     )
+    # The rest is read only where it is used: a DEL is not to fail because of it.
+    match command:
+        case Command.ADD:
+            return _with_wishes(request, config, call)
+        case Command.CHECK:
+            return replace(request, previous=_addresses_of(config.prevresult))
+        case Command.GC:
+            return replace(request, valid=_valid_idents(request, config.attachments))
+        case _:
+            return request
+
+
+def _with_wishes(request: Request, config: _Config, call: Call) -> Request:
+    """All that an ADD is made of."""
+    wish = decode_wish(config.runtimeconfig, config.args, call.environment.get("CNI_ARGS", ""))
+    ipam = _convert(config.ipam or {}, _Ipam)
+    previous = _convert(config.prevresult or {}, _Previous)
+    is_second = any(one.name == request.ifname and one.sandbox for one in previous.interfaces or [])
+    pod_ifname = request.ifname
+    if is_second:
+        pod_ifname = SECOND_INTERFACE if config.interfacename is None else config.interfacename
+    if not _is_interface_name(pod_ifname) or (is_second and pod_ifname == request.ifname):
+        raise CniError(ErrorCode.INVALID_CONFIG, f"interfaceName {pod_ifname!r} cannot be that of our interface")
+    try:
+        gateway = decode_ip(ipam.gateway) if ipam.gateway else None
+    except ValueError as error:
+        raise CniError(ErrorCode.INVALID_CONFIG, "ipam.gateway is no address", str(error)) from error
+    return replace(
+        request,
+        wish=wish,
+        dns=wish.dns or _convert(config.dns or {}, Dns),
+        pod_ifname=pod_ifname,
+        is_default=not is_second if config.defaultroute is None else config.defaultroute,
+        chained=_chained(call.stdin) if config.prevresult else None,
+        gateway=gateway,
+        routes=tuple(ipam.routes or ()),
+    )
+
+
+def _chained(stdin: bytes) -> Mapping[str, object] | None:
+    """The result of the plugins before us with its keys as they are written."""
+    whole = msgspec.json.decode(stdin)
+    return next((value for key, value in whole.items() if str(key).lower() == "prevresult"), None)
+
+
+def _valid_idents(request: Request, attachments: object) -> frozenset[str] | None:
+    if attachments is None:
+        return None
+    valid = _convert(attachments, list[_Attachment])
+    return frozenset(make_ident(request.network, one.containerid, one.ifname, is_ipam=request.is_ipam) for one in valid)
 
 
 def version_of(call: Call) -> str:
@@ -205,29 +305,19 @@ def _is_identifier(text: str) -> bool:
 
 def _is_interface_name(text: str) -> bool:
     short = len(text.encode()) <= INTERFACE_NAME_CHARACTERS_MAX
-    return short and text not in (".", "..") and not _NOT_IN_INTERFACE_NAME.search(text)
+    return short and text not in ("", ".", "..") and not _NOT_IN_INTERFACE_NAME.search(text)
 
 
-def _decode_label(arguments: str) -> str:
-    """CNI_ARGS is `K=V;K=V`; what is unknown or malformed in it is none of our business (IgnoreUnknown)."""
-    pairs = dict(pair.split("=", 1) for pair in arguments.split(";") if "=" in pair)
-    return "/".join(filter(None, (pairs.get("K8S_POD_NAMESPACE"), pairs.get("K8S_POD_NAME"))))
-
-
-def _addresses_of(previous_result: object, ifname: str) -> tuple[IPAddress, ...] | None:
-    """The addresses on the interface of that name in a sandbox; other plugins may have added more to the result."""
+def _addresses_of(previous_result: object) -> tuple[PreviousAddress, ...] | None:
+    """The addresses of a result, with the interfaces in the sandbox that have them."""
     if previous_result is None:
         return None
     previous = _convert(previous_result, _Previous)
-    interfaces = previous.interfaces or []
-    ours = {index for index, one in enumerate(interfaces) if one.name == ifname and one.sandbox}
+    names = {index: one.name for index, one in enumerate(previous.interfaces or []) if one.sandbox}
     try:
-        found = [_decode_ip(one.address) for one in previous.ips or [] if one.interface in ours]
+        return tuple(
+            PreviousAddress("" if one.interface is None else names.get(one.interface, ""), decode_ip(one.address))
+            for one in previous.ips or []
+        )
     except ValueError as error:
         raise CniError(ErrorCode.INVALID_CONFIG, "prevResult holds an invalid address", str(error)) from error
-    return tuple(found)
-
-
-def _decode_ip(text: str) -> IPAddress:
-    interface: IPv4Interface | IPv6Interface = ip_interface(text)
-    return interface.ip

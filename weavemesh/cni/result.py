@@ -4,14 +4,14 @@ Pure. Its counterpart is `weavemesh.cni.request`. The shapes: CNI SPEC 1.1.0 "Se
 predecessors; where runtimes are stricter than the text, a comment says so.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
-from ipaddress import IPv4Address
 
 import msgspec
 from msgspec import Struct
 
-from weavemesh.kernel.pod import GATEWAY_IPV4, GATEWAY_IPV6, WiredPod
-from weavemesh.kernel.podmessage import IPAddress
+from weavemesh.kernel.podmessage import IPAddress, IPInterface, IPNetwork
+from weavemesh.kernel.podmodel import WiredPod, gateway_of
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """Of the specification, that we speak; the oldest first."""
@@ -33,6 +33,7 @@ class ErrorCode(IntEnum):
     INVALID_CONFIG = 7
     INVALID_NETNS = 8
     TRY_AGAIN_LATER = 11
+    CANNOT_ADD = 50
     INTERFACE_EXISTS = 101
     ATTACHMENT_BROKEN = 102
     INTERNAL = 999
@@ -58,28 +59,73 @@ class Dns(msgspec.Struct, omit_defaults=True):
 
 
 class Attached(Struct, frozen=True):
-    """A successful ADD."""
+    """A successful ADD of an interface."""
 
     ifname: str
     sandbox: str
     """CNI_NETNS, word for word."""
     pod: WiredPod
     dns: Dns
+    chained: Mapping[str, object] | None = None
+    """The result of the plugins before us, which ours is added to."""
+
+
+class Leased(Struct, frozen=True):
+    """A successful ADD of the IPAM plugin, one entry a family."""
+
+    addresses: tuple[IPInterface, ...]
+    gateways: tuple[IPAddress, ...]
+    routes: tuple[object, ...]
+    """As objects of a result."""
+    dns: Dns
 
 
 def encode_result(attached: Attached, version: str) -> bytes:
     """The result of ADD in the shape of one of VERSIONS."""
     dns = msgspec.to_builtins(attached.dns)
+    pod = attached.pod
     if version in _IP4_IP6:
-        families = {f"ip{one.version}": _family(one) for one in attached.pod.address.all()}
+        families = {
+            f"ip{one.version}": {
+                "ip": _cidr(one),
+                "gateway": str(gateway_of(one.version)),
+                "routes": [_route(network) for network in pod.routes if network.version == one.version],
+            }
+            for one in pod.address.all()
+        }
         return msgspec.json.encode({"cniVersion": version, **families, "dns": dns})
+    before = attached.chained or {}
+    interfaces, ips, routes = (_list(before.get(key)) for key in ("interfaces", "ips", "routes"))
     # The host's end first, the container's last: runtimes look up `interface` as an index.
+    own = [_ip(one, version, interface=len(interfaces) + 1) for one in pod.address.all()]
     result: dict[str, object] = {
+        **before,
         "cniVersion": version,
-        "interfaces": _interfaces(attached, version),
-        "ips": [_ip(one, version) for one in attached.pod.address.all()],
-        "routes": [_default_route(one) for one in attached.pod.address.all()],
+        "interfaces": [*interfaces, *_interfaces(attached, version)],
+        "ips": [*ips, *own],
+        "routes": [*routes, *(_route(network) for network in pod.routes)],
     }
+    dns = dns or before.get("dns") or {}
+    if version in _IP_VERSION or dns:
+        result["dns"] = dns
+    return msgspec.json.encode(result)
+
+
+def encode_lease(leased: Leased, version: str) -> bytes:
+    """The result of the IPAM plugin's ADD, which has no interfaces, in the shape of one of VERSIONS."""
+    dns = msgspec.to_builtins(leased.dns)
+    pairs = list(zip(leased.addresses, leased.gateways, strict=True))
+    if version in _IP4_IP6:
+        families = {
+            f"ip{one.version}": {"ip": str(one), "gateway": str(gateway), "routes": _of_family(leased.routes, one)}
+            for one, gateway in pairs
+        }
+        return msgspec.json.encode({"cniVersion": version, **families, "dns": dns})
+    ips: list[dict[str, object]] = [{"address": str(one), "gateway": str(gateway)} for one, gateway in pairs]
+    if version in _IP_VERSION:
+        for entry, (one, _) in zip(ips, pairs, strict=True):
+            entry["version"] = str(one.version)
+    result = {"cniVersion": version, "ips": ips, "routes": leased.routes}
     if version in _IP_VERSION or dns:
         result["dns"] = dns
     return msgspec.json.encode(result)
@@ -107,24 +153,27 @@ def _interfaces(attached: Attached, version: str) -> list[dict[str, object]]:
     return [host, container]
 
 
-def _ip(address: IPAddress, version: str) -> dict[str, object]:
-    entry: dict[str, object] = {"interface": 1, "address": _cidr(address), "gateway": str(_gateway(address))}
+def _ip(address: IPAddress, version: str, *, interface: int) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "interface": interface,
+        "address": _cidr(address),
+        "gateway": str(gateway_of(address.version)),
+    }
     if version in _IP_VERSION:
         entry["version"] = str(address.version)
     return entry
 
 
-def _family(address: IPAddress) -> dict[str, object]:
-    return {"ip": _cidr(address), "gateway": str(_gateway(address)), "routes": [_default_route(address)]}
+def _route(network: IPNetwork) -> dict[str, str]:
+    return {"dst": str(network), "gw": str(gateway_of(network.version))}
 
 
-def _default_route(address: IPAddress) -> dict[str, str]:
-    everywhere = "0.0.0.0/0" if isinstance(address, IPv4Address) else "::/0"
-    return {"dst": everywhere, "gw": str(_gateway(address))}
+def _of_family(routes: tuple[object, ...], address: IPInterface) -> list[object]:
+    return [one for one in routes if isinstance(one, dict) and (":" in str(one.get("dst"))) == (address.version == 6)]
 
 
-def _gateway(address: IPAddress) -> IPAddress:
-    return GATEWAY_IPV4 if isinstance(address, IPv4Address) else GATEWAY_IPV6
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _cidr(address: IPAddress) -> str:

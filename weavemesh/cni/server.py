@@ -55,9 +55,13 @@ class CniServer:
         return cls(LocalSocket.open(path), tombstones)
 
     async def serve(self, plugin: Plugin) -> None:
-        """Do the DELs that were left, then answer calls until cancelled; ADDs under way are then undone."""
+        """Do the DELs that were left, then answer calls until cancelled; ADDs under way are then undone.
+
+        Beside that, collect what is left of containers that are gone.
+        """
         await plugin.replay_tombstones(self._tombstones)
         async with asyncio.TaskGroup() as calls:
+            calls.create_task(plugin.collector.run())
             while True:
                 await self._slots.acquire()
                 try:

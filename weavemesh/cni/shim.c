@@ -1,5 +1,8 @@
 /* The CNI executable: hands one call of a container runtime to the weavemesh agent and prints its answer.
  *
+ * By its own name it is one of two plugins: "weavemesh-ipam" gives addresses to other plugins, any other name is that of
+ * the interface plugin.
+ *
  * It knows no networking. What it can say without the agent it says itself: VERSION, unknown commands, bad variables.
  * The agent gets the CNI_* variables, stdin, and the network namespaces as open descriptors, because it may see neither
  * the runtime's mounts nor its processes. If there is no agent, ADD fails with "try again later", and DEL succeeds and
@@ -32,7 +35,7 @@
 
 enum { BAD_ENVIRONMENT = 4, IO_FAILURE = 5, DECODING_FAILURE = 6, TRY_AGAIN_LATER = 11, CANNOT_ADD = 50 };
 enum {
-    HAS_OWN_NETNS = 1, HAS_NETNS = 2, /* flags */
+    HAS_OWN_NETNS = 1, HAS_NETNS = 2, IS_IPAM = 4, /* flags */
     HEADER_BYTES = 16, ANSWER_HEADER_BYTES = 12,
     ENVIRONMENT_BYTES_MAX = 64 * 1024,  /* as in frame.py */
     STDIN_BYTES_MAX = 1024 * 1024,      /* as in frame.py */
@@ -57,6 +60,7 @@ static size_t environment_bytes, stdin_bytes;
 static char answer[ANSWER_HEADER_BYTES + ANSWER_BYTES_MAX];
 static char reason[512]; /* why the agent did not answer */
 static long long deadline_ms;
+static int is_ipam; /* called by the name of the IPAM plugin */
 
 static long long now_ms(void)
 {
@@ -163,7 +167,7 @@ static int check_variables(const struct verb *verb)
         container = " CNI_CONTAINERID";
     if (verb->needs_container && !is_interface_name(variable("CNI_IFNAME", "")))
         interface = " CNI_IFNAME";
-    if (verb->needs_netns && descriptor < 0)
+    if (verb->needs_netns && !is_ipam && descriptor < 0) /* an address needs no namespace */
         netns = " CNI_NETNS";
     if (*container || *interface || *netns)
         fail(BAD_ENVIRONMENT, *netns && *path ? strerror(error) : "", "missing or invalid variables:%s%s%s", container,
@@ -242,7 +246,7 @@ static int connect_agent(const char *path)
 static int send_call(int agent, int own_netns, int netns)
 {
     int descriptors[2], count = 0;
-    uint32_t flags = 0;
+    uint32_t flags = is_ipam ? IS_IPAM : 0;
     if (own_netns >= 0)
         descriptors[count++] = own_netns, flags |= HAS_OWN_NETNS;
     if (netns >= 0)
@@ -338,10 +342,10 @@ static uint64_t hash_more(uint64_t hash, const char *text)
 /* Leaves the DEL for the agent: NULL, or what is wrong. The file is named by what is in it: a repeated DEL is one. */
 static const char *leave_tombstone(const char *path)
 {
-    size_t size = finish_frame(0);
+    size_t size = finish_frame(is_ipam ? IS_IPAM : 0);
     if (size > TOMBSTONE_BYTES_MAX)
         return "the configuration is too long to be kept";
-    uint64_t hash = 14695981039346656037ULL; /* not of all variables: some runtimes shuffle CNI_ARGS */
+    uint64_t hash = 14695981039346656037ULL + (uint64_t)is_ipam; /* not of all variables: some runtimes shuffle CNI_ARGS */
     hash = hash_more(hash, variable("CNI_CONTAINERID", ""));
     hash = hash_more(hash, variable("CNI_IFNAME", ""));
     hash = hash_more(hash, frame + HEADER_BYTES + environment_bytes);
@@ -365,11 +369,19 @@ static const char *leave_tombstone(const char *path)
     return why;
 }
 
-int main(void)
+static int ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), wanted = strlen(end);
+    return length >= wanted && !strcmp(text + length - wanted, end);
+}
+
+int main(int count, char **arguments)
 {
     const char *command = getenv("CNI_COMMAND");
+    is_ipam = count > 0 && ends_with(arguments[0], "-ipam");
     if (!command) {
-        dprintf(STDERR_FILENO, "weavemesh: CNI interface plugin; supports CNI versions [%s]\n", VERSIONS);
+        dprintf(STDERR_FILENO, "weavemesh: CNI %s plugin; supports CNI versions [%s]\n",
+                is_ipam ? "IPAM" : "interface", VERSIONS);
         return 0;
     }
     if (!strcmp(command, "VERSION"))

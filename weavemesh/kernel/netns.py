@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 _CLONE_NEWNET: Final = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def call_in(netns_fd: int, function: Callable[[], T]) -> T:
@@ -39,10 +40,26 @@ def call_in(netns_fd: int, function: Callable[[], T]) -> T:
     return outcome[0]
 
 
+def visit(netns_fd: int, function: Callable[[], T]) -> T:
+    """As `call_in`, in the calling thread, which must be one that does nothing else meanwhile; ten times as fast."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(netns_fd)
+        try:
+            return function()
+        finally:
+            try:
+                _enter(home)
+            except OSError:  # what this thread did next would be done to a pod
+                os.abort()
+    finally:
+        os.close(home)
+
+
 def _enter(netns_fd: int) -> None:
     if hasattr(os, "setns"):  # Python 3.12
         os.setns(netns_fd, _CLONE_NEWNET)
         return
-    if ctypes.CDLL(None, use_errno=True).setns(netns_fd, _CLONE_NEWNET) != 0:
+    if _libc.setns(netns_fd, _CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

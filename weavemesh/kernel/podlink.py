@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from weavemesh.kernel import podmessage
-from weavemesh.kernel.podmessage import IPAddress, Link, Message
+from weavemesh.kernel.podmessage import IPAddress, IPNetwork, Link, Message
 
 REPLY_TIMEOUT_S = 10.0
 """The kernel answers before `send` returns; waiting longer means a broken socket, and nothing may hang."""
@@ -66,19 +66,25 @@ class RouteSocket:
 
         NetlinkError: the first that failed. TimeoutError: the kernel did not answer.
         """
-        first = self._sequence + 1
-        self._sequence += len(messages)
-        self._socket.send(b"".join(podmessage.pack(m, first + i, flags=_ACK) for i, m in enumerate(messages)))
-        failure: NetlinkError | None = None
-        waiting = len(messages)
-        while waiting:
-            for kind, _, sequence, body in self._receive():
-                if kind != _NLMSG_ERROR or not first <= sequence < first + len(messages):
-                    continue
-                waiting -= 1
-                failure = failure or _failure(body, messages[sequence - first])
-        if failure:
-            raise failure
+        for failure in self.attempt(*messages):
+            if failure:
+                raise failure
+
+    def attempt(self, *messages: Message) -> tuple[NetlinkError | None, ...]:
+        """As `perform`, but for each message how it failed, or None. TimeoutError: the kernel did not answer."""
+        first, last = self._sequence + 1, self._sequence + len(messages)
+        self._sequence = last
+        # The kernel tells failures unasked and in order: the last one's acknowledgement stands for all.
+        packed = [podmessage.pack(m, first + i, flags=_ACK if first + i == last else 0) for i, m in enumerate(messages)]
+        self._socket.send(b"".join(packed))
+        failures: list[NetlinkError | None] = [None] * len(messages)
+        sequence = 0
+        while sequence != last:
+            for kind, _, number, body in self._receive():
+                if kind == _NLMSG_ERROR and first <= number <= last:
+                    sequence = number
+                    failures[number - first] = _failure(body, messages[number - first])
+        return tuple(failures)
 
     def link(self, name: str) -> Link | None:
         """The device of that name, or None. Asking makes the kernel finish a carrier change of it (rtnl_getlink)."""
@@ -99,10 +105,10 @@ class RouteSocket:
         found = [podmessage.decode_address(body) for body in self._dump(podmessage.LIST_ADDRESSES)]
         return frozenset(pair[1] for pair in found if pair and pair[0] == index)
 
-    def default_gateways(self, index: int) -> frozenset[IPAddress]:
-        """The gateways of the main table's default routes through a device."""
-        found = [podmessage.decode_default_gateway(body) for body in self._dump(podmessage.LIST_ROUTES)]
-        return frozenset(pair[1] for pair in found if pair and pair[0] == index)
+    def gateway_routes(self, index: int) -> frozenset[tuple[IPAddress, IPNetwork]]:
+        """Gateway and network of the main table's routes by a gateway through a device."""
+        found = [podmessage.decode_gateway_route(body) for body in self._dump(podmessage.LIST_ROUTES)]
+        return frozenset(route[1:] for route in found if route and route[0] == index)
 
     def device_towards(self, destination: IPAddress) -> int | None:
         """The index of the device by which the namespace would reach an address now; None if it would not."""

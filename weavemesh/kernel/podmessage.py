@@ -10,12 +10,13 @@ The numbers are those of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, li
 import socket
 import struct
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from msgspec import Struct
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
 
 PROTOCOL = 87
 """The mark of our routes (rtm_protocol), as in `weavemesh.kernel.netlink`, which is not imported: it costs 12 MB."""
@@ -33,16 +34,17 @@ _REQUEST, _DUMP, _REPLACE, _EXCLUSIVE, _CREATE = 0x1, 0x300, 0x100, 0x200, 0x400
 _NLMSGERR_ATTR_MSG = 1
 _ATTRIBUTE_KIND_MASK = 0x3FFF
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
-_NEWADDR, _GETADDR, _NEWROUTE, _GETROUTE, _NEWNEIGH = 20, 22, 24, 26, 28
+_NEWADDR, _GETADDR, _NEWROUTE, _DELROUTE, _GETROUTE, _NEWNEIGH = 20, 22, 24, 25, 26, 28
 
 _IFF_UP = 0x1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK = 1, 3, 4, 5
-_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 18, 20, 26, 28
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 20, 26, 27, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INET_CONF, _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 1, 8, b"\x01"
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
-_TABLE_MAIN, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST, _ONLINK = 254, 0, 253, 1, 0x4
+_TABLE_LOCAL, _SCOPE_HOST, _LOCAL = 255, 254, 2
+_TABLE_MAIN, _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE, _UNICAST, _ONLINK = 254, 0, 253, 255, 1, 0x4
 _NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
 
 DEVCONF_FORWARDING, DEVCONF_ACCEPT_REDIRECTS, DEVCONF_RP_FILTER = 1, 4, 8
@@ -69,6 +71,7 @@ class Link(Struct, frozen=True):
     peer_index: int | None
     """Of a veth: the other end's index in that end's namespace."""
     alias: str | None
+    group: int = 0
 
 
 class Peer(Struct, frozen=True):
@@ -159,6 +162,17 @@ def delete_link(name: str) -> Message:
     return Message(_DELLINK, 0, _link_header() + _text(_IFLA_IFNAME, name), f"delete {name}")
 
 
+def set_group(name: str, group: int) -> Message:
+    """Puts the device into a group. ENODEV if there is none."""
+    body = _link_header() + _text(_IFLA_IFNAME, name) + _number(_IFLA_GROUP, group)
+    return Message(_NEWLINK, 0, body, f"mark {name}")
+
+
+def delete_group(group: int) -> Message:
+    """Deletes all devices of the group together, which takes hardly longer than one. ENODEV if there are none."""
+    return Message(_DELLINK, 0, _link_header() + _number(_IFLA_GROUP, group), f"delete the devices of group {group}")
+
+
 def add_address(index: int, address: IPInterface) -> Message:
     """Gives the device an address, at once and without duplicate address detection; nothing if it has it."""
     family = _family(address.ip)
@@ -170,28 +184,47 @@ def add_address(index: int, address: IPInterface) -> Message:
 
 def add_host_route(index: int, destination: IPAddress) -> Message:
     """Routes one address to the device; replaces another route to it."""
-    return _route(index, destination, gateway=None)
+    scope = _SCOPE_LINK if destination.version == 4 else _SCOPE_UNIVERSE
+    length = destination.max_prefixlen
+    header = _ROUTE.pack(_family(destination), length, 0, 0, _TABLE_MAIN, PROTOCOL, scope, _UNICAST, 0)
+    body = header + _number(_RTA_OIF, index) + _attribute(_RTA_DST, destination.packed)
+    return Message(_NEWROUTE, _CREATE | _REPLACE, body, f"route to {destination}")
 
 
-def add_default_route(index: int, gateway: IPAddress) -> Message:
-    """Routes the gateway's whole family through it; it need not be reachable by another route."""
-    return _route(index, None, gateway=gateway)
+def remove_host_route(name: str, index: int, destination: IPAddress) -> Message:
+    """Takes the route of `add_host_route` away. ESRCH if there is none."""
+    scope = _SCOPE_NOWHERE if destination.version == 4 else _SCOPE_UNIVERSE  # matches any scope
+    header = _ROUTE.pack(_family(destination), destination.max_prefixlen, 0, 0, _TABLE_MAIN, PROTOCOL, scope, 0, 0)
+    body = header + _number(_RTA_OIF, index) + _attribute(_RTA_DST, destination.packed)
+    return Message(_DELROUTE, 0, body, f"remove the route to {destination} by {name}")
 
 
-def _route(index: int, destination: IPAddress | None, *, gateway: IPAddress | None) -> Message:
-    some = destination or gateway
-    assert some is not None, "a route goes somewhere"
-    scope = _SCOPE_LINK if gateway is None and some.version == 4 else _SCOPE_UNIVERSE
-    length = destination.max_prefixlen if destination else 0
-    flags = _ONLINK if gateway and some.version == 4 else 0
-    header = _ROUTE.pack(_family(some), length, 0, 0, _TABLE_MAIN, PROTOCOL, scope, _UNICAST, flags)
-    body = header + _number(_RTA_OIF, index)
-    if destination:
-        body += _attribute(_RTA_DST, destination.packed)
-    if gateway:
-        body += _attribute(_RTA_GATEWAY, gateway.packed)
-    what = f"route to {destination}" if destination else f"default route via {gateway}"
-    return Message(_NEWROUTE, _CREATE | _REPLACE, body, what)
+def add_local_route(address: IPAddress, index: int = LOOPBACK_INDEX) -> Message:
+    """Makes the namespace itself take what is sent to an address; replaces another such route."""
+    return Message(_NEWROUTE, _CREATE | _REPLACE, _local_route(address, index), f"take packets to {address}")
+
+
+def remove_local_route(address: IPAddress) -> Message:
+    """Takes the route of `add_local_route` away. ESRCH if there is none."""
+    return Message(_DELROUTE, 0, _local_route(address, LOOPBACK_INDEX), f"take packets to {address} no longer")
+
+
+def _local_route(address: IPAddress, index: int) -> bytes:
+    scope = _SCOPE_HOST if address.version == 4 else _SCOPE_UNIVERSE
+    length = address.max_prefixlen
+    header = _ROUTE.pack(_family(address), length, 0, 0, _TABLE_LOCAL, PROTOCOL, scope, _LOCAL, 0)
+    return header + _number(_RTA_OIF, index) + _attribute(_RTA_DST, address.packed)
+
+
+def add_gateway_route(index: int, network: IPNetwork, gateway: IPAddress) -> Message:
+    """Routes a network through the gateway, which need not be reachable by another route. EEXIST if one is there."""
+    body = _number(_RTA_OIF, index) + _attribute(_RTA_GATEWAY, gateway.packed)
+    if network.prefixlen:
+        body += _attribute(_RTA_DST, network.network_address.packed)
+    flags = _ONLINK if gateway.version == 4 else 0
+    length = network.prefixlen
+    header = _ROUTE.pack(_family(gateway), length, 0, 0, _TABLE_MAIN, PROTOCOL, _SCOPE_UNIVERSE, _UNICAST, flags)
+    return Message(_NEWROUTE, _CREATE | _EXCLUSIVE, header + body, f"route to {network} via {gateway}")
 
 
 def add_neighbour(index: int, address: IPAddress, mac: str) -> Message:
@@ -245,6 +278,7 @@ def decode_link(body: bytes) -> Link:
         mtu=_decode_number(attributes.get(_IFLA_MTU, bytes(4))),
         peer_index=_decode_number(peer) if peer else None,
         alias=_decode_text(alias) if alias else None,
+        group=_decode_number(attributes.get(_IFLA_GROUP, bytes(4))),
     )
 
 
@@ -255,14 +289,16 @@ def decode_address(body: bytes) -> tuple[int, IPAddress] | None:
     return (_ADDRESS.unpack_from(body)[4], _decode_address(packed)) if packed else None
 
 
-def decode_default_gateway(body: bytes) -> tuple[int, IPAddress] | None:
-    """The device and the gateway of a route message, if it is a default route of the main table by a gateway."""
-    _, length, _, _, table, _, _, _, _ = _ROUTE.unpack_from(body)
+def decode_gateway_route(body: bytes) -> tuple[int, IPAddress, IPNetwork] | None:
+    """The device, gateway and network of a route message, if it is a route of the main table by a gateway."""
+    family, length, _, _, table, _, _, _, _ = _ROUTE.unpack_from(body)
     attributes = _attributes(body[_ROUTE.size :])
     gateway, device = attributes.get(_RTA_GATEWAY), attributes.get(_RTA_OIF)
-    if length or table != _TABLE_MAIN or not gateway or not device:
+    if table != _TABLE_MAIN or not gateway or not device:
         return None
-    return _decode_number(device), _decode_address(gateway)
+    packed = attributes.get(_RTA_DST) or bytes(4 if family == socket.AF_INET else 16)
+    network = IPv4Network((packed, length)) if len(packed) == 4 else IPv6Network((packed, length))
+    return _decode_number(device), _decode_address(gateway), network
 
 
 def decode_route_device(body: bytes) -> int | None:

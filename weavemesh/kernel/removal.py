@@ -1,13 +1,16 @@
 """Removal of all that weavemesh ever made in a network namespace, from nothing but names and numbers.
 
 It needs no state and no running agent: the tunnel device has a name, pods' interfaces have a prefix, routes
-carry our protocol number. Whatever does not bear one of these marks exactly is not touched.
+carry our protocol number, tables of the packet filter begin with our name. Whatever does not bear one of these
+marks exactly is not touched.
 """
 
 from weavemesh.error import UserError
+from weavemesh.kernel import nftables
 from weavemesh.kernel.device import DeviceError
 from weavemesh.kernel.host import POD_LINK
 from weavemesh.kernel.netlink import KernelError, Netlink
+from weavemesh.kernel.nftables import NftablesError
 from weavemesh.kernel.sentence import describe_failure
 from weavemesh.kernel.userspace import Userspace
 
@@ -21,7 +24,10 @@ async def remove_everything(interface: str = "wm0") -> list[str]:
     try:
         removed = await _remove_pods(netlink)
         removed += await _remove_device(netlink, interface)
-        return removed + await _remove_routes(netlink)
+        removed += await _remove_routes(netlink)
+        return removed + [f"removed the table {name} of the packet filter" for name in await nftables.remove_all()]
+    except NftablesError as error:
+        raise UserError(error.reason, remedy="remove it with `nft delete table`, and run this again") from error
     except (KernelError, DeviceError) as error:
         raise UserError(describe_failure("removing the network", error), remedy="run it as root, and again") from error
     finally:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from tests.unit.weavemesh.sample_pods import SamplePods
 from tests.unit.weavemesh.sample_ring import SampleRing
 from weavemesh.api.message import Changed, ConnectRequest, ForgetRequest, Readiness, StopRequest
 from weavemesh.api.readiness import ReadinessLog
@@ -251,6 +252,7 @@ class SampleAgent:
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     targets: set[str] = field(default_factory=set)
     ring: SampleRing = field(default_factory=SampleRing)
+    pods: SamplePods = field(default_factory=SamplePods)
 
     async def status(self) -> StatusReport:
         return self.state

@@ -19,12 +19,12 @@ from weavemesh.api.message import ConnectRequest, ForgetRequest, StopRequest
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.config import check
 from weavemesh.error import UserError
-from weavemesh.kernel.pod import PodWiring
 from weavemesh.membership import Membership
 from weavemesh.operation import Operation
 from weavemesh.option import Options, save_options, saved_options
 from weavemesh.overlay.probe import Prober
 from weavemesh.overlay.state import PublicKey
+from weavemesh.podside import PodSide
 from weavemesh.pool import AddressPool
 from weavemesh.probing import TunnelProbes
 from weavemesh.secret import ClusterSecret
@@ -59,7 +59,7 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
         )
         readiness = ReadinessLog()
         readiness.finish("ready")
-        wiring = PodWiring()
+        pods = PodSide(pool, ula=lambda: None, mtu=lambda: 1420, interface="wm0", masquerade=True)
         save_options(tmp_path, Options())
         operation = Operation(
             config=check(Options(), state_dir=tmp_path, run_dir=tmp_path, environment={}),
@@ -76,14 +76,14 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
             ),
             probes=TunnelProbes(Prober(rng=Random(1)), first_answer=lambda _: None),
             kernel=RecordingTunnel(),
-            wiring=wiring,
+            podside=pods,
             readiness=readiness,
             rotate_key=other_key,
             findings=lambda: (),
             stop_agent=lambda: None,
         )
         await question(operation)
-        await wiring.close()
+        await pods.close()
 
     asyncio.run(scenario())
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network
 from random import Random
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from ipam_crdt import Allocator, Electorate, Owner, Release, Remove, RingReceived
 from weavemesh import pool as pool_module
 from weavemesh.error import UserError
-from weavemesh.pool import AddressPool, AllocationRefused, NotDurable, PodAddresses
+from weavemesh.pool import AddressPool, AllocationRefused, NotDurable
 
 UNIVERSE = IPv4Network("10.32.0.0/24")
 ALONE = Electorate.addressed(0)
@@ -242,16 +242,20 @@ def test_the_published_ring_is_the_one_on_disk(monkeypatch: pytest.MonkeyPatch) 
     asyncio.run(scenario())
 
 
-def test_a_pods_address_has_an_ipv6_twin_where_the_cluster_has_a_prefix() -> None:
+def test_a_promise_is_made_at_once_and_durable_when_the_disk_has_it() -> None:
     async def scenario() -> None:
-        async with running(open_pool(Disk())) as pool:
-            dual = PodAddresses(pool, lambda: IPv6Network("fd00::/96"))
-            address = await dual.allocate("net/pod/eth0", deadline_s=5)
-            assert isinstance(address.ipv4, IPv4Address)
-            assert address.ipv6 == IPv6Address(int(IPv6Address("fd00::")) | int(address.ipv4))
-            assert dual.address_of("net/pod/eth0") == address
-            assert PodAddresses(pool, lambda: None).address_of("net/pod/eth0") is not None
-            await dual.release("net/pod/eth0")
-            assert dual.address_of("net/pod/eth0") is None
+        disk = Disk()
+        async with running(open_pool(disk)) as pool:
+            disk.is_full = True
+            address = await pool.promise("a", deadline_s=5)
+            assert await pool.promise("a", address, deadline_s=5) == address
+            durable = asyncio.get_running_loop().create_task(pool.durable())
+            await asyncio.sleep(0)
+            assert not durable.done()
+            disk.is_full = False
+            await durable
+            assert pool.address_of("a") == address
+            with pytest.raises(AllocationRefused, match="already has"):
+                await pool.promise("a", address + 1, deadline_s=5)
 
     asyncio.run(scenario())

@@ -14,8 +14,14 @@ from weavemesh.secret import DEFAULT_FILE
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    found = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    return dict(found[0].choices)
+    """Those that do something: of `cni`, its actions."""
+    found = _choices(parser())
+    return {**{name: one for name, one in found.items() if not _choices(one)}, **_choices(found["cni"])}
+
+
+def _choices(command: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(found[0].choices) if found else {}
 
 
 @pytest.mark.parametrize("name", commands())

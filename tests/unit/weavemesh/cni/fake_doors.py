@@ -4,17 +4,31 @@ import asyncio
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from weavemesh.cni.frame import Answer, Call
 from weavemesh.cni.plugin import Plugin
-from weavemesh.kernel.pod import HOST_MAC, InterfaceExists, PodAddress, WiredPod, WiringFailed, host_ifname, pod_mac
+from weavemesh.kernel.podmessage import IPAddress, IPNetwork
+from weavemesh.kernel.podmodel import (
+    EVERYWHERE,
+    HOST_MAC,
+    InterfaceExists,
+    Order,
+    PodAddress,
+    PodLink,
+    WiredPod,
+    WiringFailed,
+    host_ifname,
+)
+from weavemesh.podaddress import AddressUnfit
 from weavemesh.pool import AllocationRefused, NotDurable
 
 MTU = 1380
+HOST = PodAddress(IPv4Address("10.47.0.1"), IPv6Address("fd57::a2f:1"))
+MESH: tuple[IPNetwork, ...] = (IPv4Network("10.32.0.0/12"), IPv6Network("fd57::a20:0/108"))
 FIRST = PodAddress(IPv4Address("10.32.0.1"), IPv6Address("fd57::a20:1"))
 
 
@@ -27,8 +41,10 @@ class FakeAddresses:
     is_disk_full: bool = False
     held: dict[str, PodAddress] = field(default_factory=dict)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
+    hindrance: str | None = None
+    own: PodAddress | None = HOST
 
-    async def allocate(self, ident: str, *, deadline_s: float) -> PodAddress:
+    async def promise(self, ident: str, wanted: Sequence[IPAddress], *, deadline_s: float) -> PodAddress:
         self.reached.set()
         async with asyncio.timeout(deadline_s):
             if self.gate:
@@ -38,9 +54,18 @@ class FakeAddresses:
                 raise AllocationRefused("no peer owns a free address")
             used = {address.ipv4 for address in self.held.values()}
             number = next(n for n in range(self.capacity) if FIRST.ipv4 + n not in used)
+            if wanted:
+                number = int(wanted[0]) - int(FIRST.ipv4)
+                if not 0 <= number < self.capacity:
+                    raise AddressUnfit(f"{wanted[0]} is not in the range")
             assert FIRST.ipv6 is not None
             self.held[ident] = PodAddress(FIRST.ipv4 + number, FIRST.ipv6 + number)
         return self.held[ident]
+
+    async def durable(self) -> None:
+        await asyncio.sleep(0)
+        if self.is_disk_full:
+            raise NotDurable("the disk is full; make room")
 
     async def release(self, ident: str) -> None:
         self.held.pop(ident, None)
@@ -50,6 +75,21 @@ class FakeAddresses:
     def address_of(self, ident: str) -> PodAddress | None:
         return self.held.get(ident)
 
+    def idents(self) -> tuple[str, ...]:
+        return tuple(self.held)
+
+    def mesh(self) -> tuple[IPNetwork, ...]:
+        return MESH
+
+    def subnet_of(self, address: IPAddress) -> int:
+        return 13 if address.version == 4 else 109
+
+    def host(self) -> PodAddress | None:
+        return self.own
+
+    def obstacle(self) -> str | None:
+        return self.hindrance
+
 
 @dataclass
 class FakeWiring:
@@ -57,36 +97,54 @@ class FakeWiring:
 
     failure: WiringFailed | None = None
     wired: dict[str, WiredPod] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
+    orders: dict[str, Order] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     checked: list[PodAddress] = field(default_factory=list)
+    checked_ifnames: list[str] = field(default_factory=list)
     before_attach: Callable[[], None] | None = None
+    unfinished: set[str] = field(default_factory=set)
+    """Names of host ends that bear no ident."""
 
-    async def attach(
-        self, ident: str, *, netns_fd: int, ifname: str, address: PodAddress, mtu: int, label: str = ""
-    ) -> WiredPod:
-        os.fstat(netns_fd)  # OSError if somebody closed it too early
+    async def attach(self, order: Order) -> WiredPod:
+        os.fstat(order.netns_fd)  # OSError if somebody closed it too early
         if self.before_attach:
             self.before_attach()
         await asyncio.sleep(0)
         if self.failure:
             raise self.failure
-        if ident in self.wired:
-            raise InterfaceExists(ifname)
-        self.wired[ident] = WiredPod(host_ifname(ident), HOST_MAC, pod_mac(ident), mtu, address)
-        self.labels[ident] = label
-        return self.wired[ident]
+        if order.ident in self.wired:
+            raise InterfaceExists(order.ifname)
+        routes = EVERYWHERE if order.is_default else order.mesh
+        pod = WiredPod(host_ifname(order.ident), HOST_MAC, order.pod_mac, order.mtu, order.address, routes)
+        self.wired[order.ident] = pod
+        self.orders[order.ident] = order
+        return pod
 
-    async def detach(self, ident: str) -> bool:
+    async def detach(self, ident: str, address: PodAddress | None) -> bool:
         await asyncio.sleep(0)
+        assert address is None or ident not in self.wired or self.wired[ident].address == address
         if self.failure:
             raise self.failure
         return self.wired.pop(ident, None) is not None
 
+    async def detach_link(self, name: str) -> bool:
+        self.unfinished.discard(name)
+        return True
+
+    def sweep(self) -> None:
+        pass
+
     async def check(self, ident: str, *, netns_fd: int, ifname: str, address: PodAddress) -> tuple[str, ...]:
         os.fstat(netns_fd)
         self.checked.append(address)
+        self.checked_ifnames.append(ifname)
         return self.findings if ident in self.wired else (f"{ifname} is gone",)
+
+    async def list_pod_links(self) -> tuple[PodLink, ...]:
+        if self.failure:
+            raise self.failure
+        whole = [PodLink(host_ifname(ident), ident, self.orders[ident].label) for ident in self.wired]
+        return (*whole, *(PodLink(name, None, "", is_whole=False) for name in self.unfinished))
 
 
 @dataclass
@@ -124,10 +182,12 @@ def netns() -> Iterator[int]:
         os.close(descriptor)
 
 
-def call(command: str, stdin: bytes | None = None, *, netns_fd: int | None = None, **changes: str) -> Call:
+def call(
+    command: str, stdin: bytes | None = None, *, netns_fd: int | None = None, is_ipam: bool = False, **changes: str
+) -> Call:
     """A call as the server hands it to the plugin."""
     body = config() if stdin is None else stdin
-    return Call(environment(command, **changes), body, netns_fd, None)
+    return Call(environment(command, **changes), body, netns_fd, None, is_ipam)
 
 
 def encode_call(variables: Mapping[str, str], stdin: bytes, *, flags: int = 0) -> bytes:

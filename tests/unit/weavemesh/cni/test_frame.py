@@ -11,7 +11,9 @@ from weavemesh.cni.frame import (
     STDIN_BYTES_MAX,
     Answer,
     FrameError,
+    decode_answer,
     decode_request,
+    encode_request,
     request_bytes,
 )
 
@@ -35,10 +37,27 @@ def test_descriptors_are_told_apart_by_flags(flags: int, descriptors: list[int],
     assert (call.own_netns_fd, call.netns_fd) == (own, pod)
 
 
-@pytest.mark.parametrize(("flags", "descriptors"), [(0, [5]), (3, [5]), (3, []), (1, [5, 6]), (4, []), (8, [5])])
+@pytest.mark.parametrize(("flags", "descriptors"), [(0, [5]), (3, [5]), (3, []), (1, [5, 6]), (4, [5]), (8, [])])
 def test_descriptors_that_do_not_fit_are_refused(flags: int, descriptors: list[int]) -> None:
     with pytest.raises(FrameError):
         decode_request(encode_call({}, b"", flags=flags), descriptors)
+
+
+def test_the_ipam_plugin_is_told_by_a_flag() -> None:
+    assert decode_request(encode_call({}, b"", flags=4), []).is_ipam
+    assert decode_request(encode_call({}, b"", flags=6), [7]).netns_fd == 7
+    assert not decode_request(encode_call({}, b"", flags=2), [7]).is_ipam
+
+
+def test_what_is_encoded_is_decoded() -> None:
+    call = decode_request(encode_request({"CNI_COMMAND": "ADD", "CNI_ARGS": "A=1;B=2"}, b"{}"), [7])
+    assert (call.environment, call.stdin, call.netns_fd) == ({"CNI_COMMAND": "ADD", "CNI_ARGS": "A=1;B=2"}, b"{}", 7)
+    answer = Answer(3, b"hello")
+    frame = answer.encode()
+    assert decode_answer(frame) == answer
+    assert all(decode_answer(frame[:size]) is None for size in range(len(frame)))
+    with pytest.raises(FrameError):
+        decode_answer(b"HTTP/1.1 400 Bad Request")
 
 
 @given(garbage=st.binary(), magic=st.sampled_from([b"", b"WMC1"]))

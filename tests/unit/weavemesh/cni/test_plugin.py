@@ -1,6 +1,7 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.unit.weavemesh.cni.fake_doors import (
 )
 from weavemesh.cni.frame import Answer, Call
 from weavemesh.cni.tombstone import SUFFIX
-from weavemesh.kernel.pod import WiringFailed
+from weavemesh.kernel.podmodel import WiringFailed
 
 IDENT = "net/c1/eth0"
 
@@ -45,7 +46,7 @@ def test_an_add_gives_an_address_and_a_del_takes_it_back() -> None:
     assert (answer.status, answer.attached) == (0, IDENT)
     assert body_of(answer)["cniVersion"] == "1.0.0"
     assert doors.addresses.held == {IDENT: FIRST}
-    assert doors.wiring.labels == {IDENT: "a/b"}
+    assert doors.wiring.orders[IDENT].label == "a/b"
     assert doors.wiring.wired[IDENT].mtu == MTU
     assert perform(doors, call("DEL", CNI_NETNS="")) == [Answer(0, b"")]
     assert doors.is_empty()
@@ -243,11 +244,134 @@ def test_a_check_of_what_was_never_added_fails() -> None:
     assert (code_of(unknown), code_of(without)) == (102, 7)
 
 
-def test_version_gc_and_status_are_answered() -> None:
-    newest = config(cniVersion="1.1.0")
-    version, gc, status = perform(Doors(), call("VERSION", newest), call("GC", newest), call("STATUS", newest))
+NEWEST = config(cniVersion="1.1.0")
+
+
+def test_version_and_status_are_answered() -> None:
+    doors = Doors()
+    version, status = perform(doors, call("VERSION", NEWEST), call("STATUS", NEWEST))
     assert "supportedVersions" in body_of(version)
-    assert gc == status == Answer(0, b"")
+    assert status == Answer(0, b"")
+    doors.addresses.hindrance = "no peer has a free address"
+    (refused,) = perform(doors, call("STATUS", NEWEST))
+    assert (code_of(refused), body_of(refused)["details"]) == (50, "no peer has a free address")
+
+
+def test_a_gc_takes_what_is_not_listed_of_its_network_and_role_only() -> None:
+    doors = Doors()
+    other = config(name="other")
+    listed = config(cniVersion="1.1.0", **{"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]})
+    with netns() as fd:
+        perform(
+            doors,
+            call("ADD", netns_fd=fd),
+            call("ADD", netns_fd=fd, CNI_CONTAINERID="c2"),
+            call("ADD", other, netns_fd=fd),
+            call("ADD", is_ipam=True, CNI_CONTAINERID="c3"),
+            call("GC", NEWEST),
+        )
+        assert len(doors.addresses.held) == 4, "a GC that lists nothing takes nothing"
+        assert perform(doors, call("GC", listed)) == [Answer(0, b"")]
+    assert set(doors.addresses.held) == {IDENT, "other/c1/eth0", "ipam:net/c3/eth0"}
+    assert set(doors.wiring.wired) == {IDENT, "other/c1/eth0"}
+    perform(doors, call("GC", listed, is_ipam=True))
+    assert set(doors.addresses.held) == {IDENT, "other/c1/eth0"}
+
+
+def test_a_gc_that_leaves_something_says_so() -> None:
+    doors = Doors()
+    with netns() as fd:
+        perform(doors, call("ADD", netns_fd=fd))
+    doors.addresses.is_disk_full = True
+    empty = config(cniVersion="1.1.0", **{"cni.dev/valid-attachments": []})
+    (answer,) = perform(doors, call("GC", empty))
+    assert code_of(answer) == 11
+    assert IDENT in str(body_of(answer)["details"])
+
+
+def test_wishes_of_the_runtime_are_kept() -> None:
+    doors = Doors()
+    stdin = config(
+        runtimeConfig={"ips": ["10.32.0.8/12"], "MAC": "02:AA:00:00:00:07", "DNS": {"Servers": ["10.0.0.10"]}},
+        capabilities={"portMappings": True},
+    )
+    with netns() as fd:
+        (answer,) = perform(doors, call("ADD", stdin, netns_fd=fd, CNI_ARGS="IP=10.32.0.9"))
+    body = body_of(answer)
+    assert str(doors.addresses.held[IDENT].ipv4) == "10.32.0.8"
+    assert doors.wiring.wired[IDENT].mac == "02:aa:00:00:00:07"
+    assert body["dns"] == {"nameservers": ["10.0.0.10"]}
+
+
+def test_an_address_that_cannot_be_given_is_a_wrong_configuration() -> None:
+    doors = Doors()
+    with netns() as fd:
+        (answer,) = perform(doors, call("ADD", netns_fd=fd, CNI_ARGS="IP=192.0.2.1"))
+    assert code_of(answer) == 7
+    assert doors.is_empty()
+
+
+def test_an_address_that_cannot_be_kept_is_not_given() -> None:
+    doors = Doors()
+    doors.addresses.is_disk_full = True
+    with netns() as fd:
+        (answer,) = perform(doors, call("ADD", netns_fd=fd))
+    assert code_of(answer) == 11
+    assert doors.is_empty()
+
+
+def test_later_in_a_chain_the_result_is_what_came_and_ours() -> None:
+    doors = Doors()
+    before = {
+        "cniVersion": "1.0.0",
+        "interfaces": [{"name": "br"}, {"name": "eth0", "sandbox": "/run/netns/c1"}],
+        "ips": [{"interface": 1, "address": "192.0.2.7/24"}],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "custom": {"Kept": True},
+    }
+    with netns() as fd:
+        (answer,) = perform(doors, call("ADD", config(prevResult=before), netns_fd=fd))
+        body: Any = body_of(answer)
+        assert [one["name"] for one in body["interfaces"]] == [
+            "br",
+            "eth0",
+            doors.wiring.wired[IDENT].host_ifname,
+            "mesh0",
+        ]
+        assert [one["interface"] for one in body["ips"]] == [1, 3, 3]
+        assert [one["dst"] for one in body["routes"]] == ["0.0.0.0/0", "10.32.0.0/12", "fd57::a20:0/108"]
+        assert body["custom"] == {"Kept": True}
+        (checked,) = perform(doors, call("CHECK", config(prevResult=body), netns_fd=fd))
+    assert checked == Answer(0, b"")
+    assert doors.wiring.checked_ifnames == ["mesh0"]
+
+
+def test_an_ipam_plugin_gives_an_address_with_this_host_as_gateway() -> None:
+    doors = Doors()
+    (answer,) = perform(doors, call("ADD", is_ipam=True))
+    assert body_of(answer) == {
+        "cniVersion": "1.0.0",
+        "ips": [
+            {"address": "10.32.0.1/13", "gateway": "10.47.0.1"},
+            {"address": "fd57::a20:1/109", "gateway": "fd57::a2f:1"},
+        ],
+        "routes": [{"dst": "10.32.0.0/12", "gw": "10.47.0.1"}, {"dst": "fd57::a20:0/108", "gw": "fd57::a2f:1"}],
+    }
+    assert doors.wiring.wired == {}
+    result = config(prevResult=body_of(answer))
+    good, bad = perform(
+        doors, call("CHECK", result, is_ipam=True), call("CHECK", config(prevResult={"ips": []}), is_ipam=True)
+    )
+    assert good == Answer(0, b"")
+    assert code_of(bad) == 102
+    assert perform(doors, call("DEL", is_ipam=True), call("DEL", is_ipam=True)) == [Answer(0, b"")] * 2
+    assert doors.is_empty()
+
+
+def test_an_ipam_plugin_of_a_host_without_an_address_waits() -> None:
+    doors = Doors(addresses=FakeAddresses(own=None))
+    assert code_of(perform(doors, call("ADD", is_ipam=True))[0]) == 11
+    assert doors.is_empty()
 
 
 def test_a_wrong_call_is_answered_in_its_version() -> None:

@@ -1,18 +1,27 @@
 import json
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.weavemesh.cni.fake_doors import call, config
-from weavemesh.cni.request import CONFIG_DEPTH_MAX, Command, Request, decode, version_of
+from weavemesh.cni.request import (
+    CONFIG_DEPTH_MAX,
+    Command,
+    PreviousAddress,
+    Request,
+    decode,
+    is_attachment,
+    version_of,
+)
 from weavemesh.cni.result import VERSIONS, CniError, Dns, ErrorCode
+from weavemesh.cni.wish import Wish
 
 
-def refusal(command: str, stdin: bytes | None = None, **changes: str) -> CniError:
+def refusal(command: str, stdin: bytes | None = None, *, is_ipam: bool = False, **changes: str) -> CniError:
     with pytest.raises(CniError) as caught:
-        decode(call(command, stdin, netns_fd=None, **changes))
+        decode(call(command, stdin, netns_fd=None, is_ipam=is_ipam, **changes))
     return caught.value
 
 
@@ -25,9 +34,8 @@ def test_an_add_is_understood() -> None:
         container_id="c1",
         ifname="eth0",
         netns="/run/netns/c1",
-        label="shop/web-1",
-        dns=Dns(),
-        previous=None,
+        wish=Wish(label="shop/web-1"),
+        pod_ifname="eth0",
     )
 
 
@@ -39,12 +47,12 @@ def test_the_ident_has_no_path_in_it() -> None:
     ("arguments", "label"),
     [
         ("", ""),
-        ("IgnoreUnknown=1;K8S_POD_NAME=web;IP=10.88.0.9;MAC=aa:bb:cc:dd:ee:ff", "web"),
+        ("IgnoreUnknown=1;K8S_POD_NAME=web;IP=10.88.0.9;MAC=aa:bb:cc:dd:ee:ff;FOO=bar", "web"),
         ("no pair;;=;a=b=c;K8S_POD_NAME=", ""),
     ],
 )
 def test_any_arguments_are_tolerated(arguments: str, label: str) -> None:
-    assert decode(call("ADD", CNI_ARGS=arguments)).label == label
+    assert decode(call("ADD", CNI_ARGS=arguments)).wish.label == label
 
 
 @pytest.mark.parametrize("command", ["", "add", "FOO", "ADD "])
@@ -71,7 +79,7 @@ def test_an_unknown_command_is_code_4(command: str) -> None:
     ],
 )
 def test_wrong_variables_are_code_4_and_all_are_named(command: str, changes: dict[str, str], names: str) -> None:
-    error = refusal(command, None, **changes)
+    error = refusal(command, None, is_ipam=False, **changes)
     assert error.code is ErrorCode.INVALID_ENVIRONMENT
     assert error.msg.endswith(": " + names)
 
@@ -81,7 +89,8 @@ def test_a_command_asks_only_for_what_it_needs(command: str) -> None:
     changes = {"CNI_NETNS": "", "CNI_PATH": ""}
     if command != "DEL":
         changes |= {"CNI_CONTAINERID": "", "CNI_IFNAME": ""}
-    assert decode(call(command, config(cniVersion="1.1.0"), netns_fd=None, **changes)).command == command
+    stdin = config(cniVersion="1.1.0")
+    assert decode(call(command, stdin, netns_fd=None, is_ipam=False, **changes)).command == command
 
 
 @pytest.mark.parametrize(
@@ -165,7 +174,17 @@ def test_a_check_knows_the_addresses_of_its_own_interface() -> None:
         ],
     }
     request = decode(call("CHECK", config(prevResult=previous)))
-    assert request.previous == (IPv4Address("10.32.0.1"), IPv6Address("fd57::1"))
+    assert request.previous == tuple(
+        PreviousAddress(ifname, ip_address(text))
+        for ifname, text in (
+            ("", "10.9.9.1"),
+            ("eth0", "10.32.0.1"),
+            ("eth0", "fd57::1"),
+            ("net1", "10.9.9.2"),
+            ("", "10.9.9.3"),
+            ("", "10.9.9.4"),
+        )
+    )
     assert decode(call("CHECK", config(prevResult={"interfaces": None, "ips": None}))).previous == ()
 
 
@@ -188,6 +207,51 @@ def test_an_error_is_told_in_a_version_that_the_runtime_knows(stdin: bytes, vers
     assert version_of(call("ADD", stdin)) == version
 
 
+CHAINED = {
+    "interfaces": [{"name": "wmbr0"}, {"name": "eth0", "sandbox": "/run/netns/c1"}],
+    "ips": [{"interface": 1, "address": "192.0.2.7/24"}],
+}
+
+
+def test_later_in_a_chain_our_interface_has_another_name_and_the_default_route_is_anothers() -> None:
+    first = decode(call("ADD", config(prevResult={"interfaces": [{"name": "eth0"}]})))
+    assert (first.pod_ifname, first.is_default) == ("eth0", True), "that eth0 is not in the container"
+    later = decode(call("ADD", config(prevResult=CHAINED)))
+    assert (later.pod_ifname, later.is_default, later.chained) == ("mesh0", False, CHAINED)
+    named = decode(call("ADD", config(prevResult=CHAINED, interfaceName="net1", defaultRoute=True)))
+    assert (named.pod_ifname, named.is_default, named.ident) == ("net1", True, "net/c1/eth0")
+    alone = decode(call("ADD", config(interfaceName="net1", defaultRoute=False)))
+    assert (alone.pod_ifname, alone.is_default, alone.chained) == ("eth0", False, None)
+
+
+@pytest.mark.parametrize("name", ["", "eth0", "a/b", "sixteen-letters-"])
+def test_a_name_for_our_interface_that_cannot_be_is_code_7(name: str) -> None:
+    assert refusal("ADD", config(prevResult=CHAINED, interfaceName=name)).code is ErrorCode.INVALID_CONFIG
+
+
+def test_a_gc_knows_what_is_valid_only_if_it_is_told() -> None:
+    listed = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1"}]
+    told = config(cniVersion="1.1.0", **{"cni.dev/valid-attachments": listed})
+    assert decode(call("GC", told)).valid == frozenset(("net/c1/eth0", "net/c2/net1"))
+    assert decode(call("GC", told, is_ipam=True)).valid == frozenset(("ipam:net/c1/eth0", "ipam:net/c2/net1"))
+    assert decode(call("GC", config(cniVersion="1.1.0", **{"cni.dev/valid-attachments": []}))).valid == frozenset()
+    assert decode(call("GC", config(cniVersion="1.1.0"))).valid is None
+    assert refusal("GC", config(cniVersion="1.1.0", **{"cni.dev/valid-attachments": [{}]})).code == 6
+
+
+def test_an_ipam_plugin_reads_its_own_part() -> None:
+    ipam = {"type": "weavemesh-ipam", "gateway": "10.32.0.9", "routes": [{"dst": "192.0.2.0/24"}]}
+    request = decode(call("ADD", config(ipam=ipam), is_ipam=True))
+    assert request.ident == "ipam:net/c1/eth0"
+    assert (request.gateway, request.routes) == (ip_address("10.32.0.9"), ({"dst": "192.0.2.0/24"},))
+    assert refusal("ADD", config(ipam={"gateway": "no"}), is_ipam=True).code is ErrorCode.INVALID_CONFIG
+
+
+def test_idents_tell_interfaces_from_all_else() -> None:
+    idents = ["net/c1/eth0", "ipam:net/c1/eth0", "weavemesh:host", "a/b", "a/b/c/d", "mine"]
+    assert [is_attachment(ident) for ident in idents] == [True, False, False, False, False, False]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -202,9 +266,25 @@ def test_garbage_is_refused_with_a_code_and_nothing_else_happens(stdin: bytes, c
         assert error.code in ErrorCode
 
 
-@given(known=st.sampled_from(["dns", "prevResult", "name", "cniVersion", "DNS"]), value=json_values)
+@given(
+    known=st.sampled_from(
+        [
+            "dns",
+            "prevResult",
+            "name",
+            "cniVersion",
+            "DNS",
+            "runtimeConfig",
+            "args",
+            "ipam",
+            "interfaceName",
+            "capabilities",
+        ]
+    ),
+    value=json_values,
+)
 def test_garbage_under_known_keys_is_refused_with_a_code_too(known: str, value: object) -> None:
-    for command in ("ADD", "CHECK", "DEL"):
+    for command in ("ADD", "CHECK", "DEL", "GC"):
         try:
             decode(call(command, config(**{known: value})))
         except CniError as error:

@@ -1,5 +1,5 @@
 import json
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 
 import pytest
 from msgspec.structs import replace
@@ -10,11 +10,13 @@ from weavemesh.cni.result import (
     CniError,
     Dns,
     ErrorCode,
+    Leased,
     encode_error,
+    encode_lease,
     encode_result,
     encode_versions,
 )
-from weavemesh.kernel.pod import PodAddress, WiredPod
+from weavemesh.kernel.podmodel import EVERYWHERE, PodAddress, WiredPod
 
 POD = WiredPod(
     host_ifname="wmv0123456789",
@@ -61,7 +63,7 @@ def test_each_version_has_its_exact_shape(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_pod_without_ipv6_has_nothing_of_it(version: str) -> None:
-    alone = replace(ATTACHED, pod=replace(POD, address=PodAddress(POD.address.ipv4, None)))
+    alone = replace(ATTACHED, pod=replace(POD, address=PodAddress(POD.address.ipv4, None), routes=EVERYWHERE[:1]))
     text = encode_result(alone, version).decode()
     assert "fe80" not in text
     assert "ip6" not in text
@@ -74,6 +76,37 @@ def test_a_name_service_that_is_asked_for_is_handed_on(version: str) -> None:
     assert json.loads(encode_result(with_dns, version))["dns"] == {
         "nameservers": ["10.0.0.10"],
         "search": ["shop.svc"],
+    }
+
+
+LEASED = Leased(
+    addresses=(ip_interface("10.32.0.5/13"), ip_interface("fd57::a20:5/109")),
+    gateways=(IPv4Address("10.47.0.1"), IPv6Address("fd57::a2f:1")),
+    routes=({"dst": "10.32.0.0/12"}, {"dst": "fd57::a20:0/108"}),
+    dns=Dns(),
+)
+LEASE_IPS: list[dict[str, object]] = [
+    {"address": "10.32.0.5/13", "gateway": "10.47.0.1"},
+    {"address": "fd57::a20:5/109", "gateway": "fd57::a2f:1"},
+]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_lease_has_no_interfaces_in_any_version(version: str) -> None:
+    lease = json.loads(encode_lease(LEASED, version))
+    assert lease.pop("cniVersion") == version
+    if version in ("0.1.0", "0.2.0"):
+        assert lease == {
+            "ip4": {"ip": "10.32.0.5/13", "gateway": "10.47.0.1", "routes": [LEASED.routes[0]]},
+            "ip6": {"ip": "fd57::a20:5/109", "gateway": "fd57::a2f:1", "routes": [LEASED.routes[1]]},
+            "dns": {},
+        }
+        return
+    assert lease.pop("dns", None) == (None if version in ("1.0.0", "1.1.0") else {})
+    family = [{}, {}] if version in ("1.0.0", "1.1.0") else [{"version": "4"}, {"version": "6"}]
+    assert lease == {
+        "ips": [{**ip, **more} for ip, more in zip(LEASE_IPS, family, strict=True)],
+        "routes": list(LEASED.routes),
     }
 
 

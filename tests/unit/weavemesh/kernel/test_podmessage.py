@@ -1,5 +1,5 @@
 import struct
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 import pytest
 from hypothesis import given
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from weavemesh.kernel import podmessage
 from weavemesh.kernel.podmessage import Link, Message, Peer
 
+DEFAULT4, DEFAULT6 = IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
 PEER = Peer(name="eth0", mac="02:00:00:00:00:01", netns_fd=7)
 MESSAGES = {
     "veth": podmessage.add_veth("wmv0", mac="ee:ee:ee:ee:ee:ee", mtu=1380, peer=PEER),
@@ -19,8 +20,12 @@ MESSAGES = {
     "address 6": podmessage.add_address(3, IPv6Interface("fd57::1/128")),
     "route 4": podmessage.add_host_route(3, IPv4Address("10.32.0.1")),
     "route 6": podmessage.add_host_route(3, IPv6Address("fd57::1")),
-    "default 4": podmessage.add_default_route(3, IPv4Address("169.254.1.1")),
-    "default 6": podmessage.add_default_route(3, IPv6Address("fe80::1")),
+    "no route 4": podmessage.remove_host_route("wmv0", 3, IPv4Address("10.32.0.1")),
+    "no route 6": podmessage.remove_host_route("wmv0", 3, IPv6Address("fd57::1")),
+    "default 4": podmessage.add_gateway_route(3, DEFAULT4, IPv4Address("169.254.1.1")),
+    "default 6": podmessage.add_gateway_route(3, DEFAULT6, IPv6Address("fe80::1")),
+    "group": podmessage.set_group("wmv0", 7),
+    "no group": podmessage.delete_group(7),
     "neighbour": podmessage.add_neighbour(3, IPv4Address("10.32.0.1"), "02:00:00:00:00:01"),
 }
 
@@ -39,10 +44,16 @@ def test_an_address_is_read_as_it_was_written() -> None:
         assert podmessage.decode_address(podmessage.add_address(3, address).body) == (3, address.ip)
 
 
-def test_only_default_routes_by_a_gateway_are_gateways() -> None:
+@pytest.mark.parametrize("network", [DEFAULT4, IPv4Network("10.32.0.0/12"), DEFAULT6, IPv6Network("fd57::/108")])
+def test_a_route_by_a_gateway_is_read_as_it_was_written(network: IPv4Network | IPv6Network) -> None:
+    gateway = IPv4Address("169.254.1.1") if network.version == 4 else IPv6Address("fe80::1")
+    route = podmessage.add_gateway_route(3, network, gateway)
+    assert podmessage.decode_gateway_route(route.body) == (3, gateway, network)
+
+
+def test_a_route_without_a_gateway_is_none_by_a_gateway() -> None:
     for gateway in (IPv4Address("169.254.1.1"), IPv6Address("fe80::1")):
-        assert podmessage.decode_default_gateway(podmessage.add_default_route(3, gateway).body) == (3, gateway)
-        assert podmessage.decode_default_gateway(podmessage.add_host_route(3, gateway).body) is None
+        assert podmessage.decode_gateway_route(podmessage.add_host_route(3, gateway).body) is None
         assert podmessage.decode_route_device(podmessage.add_host_route(3, gateway).body) == 3
 
 
@@ -70,7 +81,7 @@ def test_garbage_in_place_of_attributes_ends(garbage: bytes) -> None:
     podmessage.decode_failure(garbage)
     try:
         podmessage.decode_link(garbage)
-        podmessage.decode_default_gateway(garbage)
+        podmessage.decode_gateway_route(garbage)
     except (struct.error, ValueError):
         pass  # an attribute of the wrong size; the kernel sends none
 

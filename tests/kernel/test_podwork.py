@@ -1,0 +1,121 @@
+"""What is made, retired and kept in a real namespace, beyond what a runtime sees of it (test_pod.py)."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
+
+import pytest
+
+from tests.kernel.cni_lab import run
+from weavemesh.kernel import podwork
+from weavemesh.kernel.netns import call_in
+from weavemesh.kernel.podmodel import EVERYWHERE, InterfaceExists, Order, PodAddress, host_ifname
+
+pytestmark = pytest.mark.root
+
+T = TypeVar("T")
+MESH = (IPv4Network("10.32.0.0/12"), IPv6Network("fd57::a20:0/108"))
+FIRST = PodAddress(IPv4Address("10.32.0.5"), IPv6Address("fd57::a20:5"))
+NAME = host_ifname("net/c1/eth0")
+
+
+class Bench:
+    """A host and a pod, without any agent."""
+
+    def __init__(self) -> None:
+        mark = secrets.token_hex(3)
+        self.host, self.pod = f"wmw{mark}h", f"wmw{mark}p"
+        for name in (self.host, self.pod):
+            run("ip", "netns", "add", name)
+        self.host_fd, self.pod_fd = (os.open(f"/run/netns/{name}", os.O_RDONLY) for name in (self.host, self.pod))
+        run("ip", "netns", "exec", self.host, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+
+    def close(self) -> None:
+        for descriptor, name in ((self.host_fd, self.host), (self.pod_fd, self.pod)):
+            os.close(descriptor)
+            run("ip", "netns", "del", name, check=False)
+
+    def call(self, function: Callable[[], T]) -> T:
+        return call_in(self.host_fd, function)
+
+    def order(self, ident: str = "net/c1/eth0", **changes: object) -> Order:
+        known: dict[str, object] = {"ifname": "eth0", "address": FIRST, "mtu": 1380, "mesh": MESH, **changes}
+        return Order(ident, self.pod_fd, **known)  # type: ignore[arg-type]  # the test's own keywords
+
+    def ip(self, where: str, *words: str) -> str:
+        return run("ip", "-n", where, *words).stdout
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+def test_a_pod_without_another_way_sends_everything_here(bench: Bench) -> None:
+    wired = bench.call(lambda: podwork.attach(bench.order()))
+    assert wired.routes == EVERYWHERE
+    assert "default via 169.254.1.1" in bench.ip(bench.pod, "route")
+    assert "10.32.0.0/12" not in bench.ip(bench.pod, "route")
+
+
+def test_another_default_route_is_kept_and_the_mesh_comes_here(bench: Bench) -> None:
+    bench.ip(bench.pod, "link", "add", "other", "type", "veth", "peer", "name", "far")
+    bench.ip(bench.pod, "link", "set", "other", "up")
+    bench.ip(bench.pod, "route", "add", "default", "dev", "other")
+    wired = bench.call(lambda: podwork.attach(bench.order()))
+    assert wired.routes == (EVERYWHERE[1], MESH[0])
+    routes = bench.ip(bench.pod, "route")
+    assert "default dev other" in routes and "10.32.0.0/12 via 169.254.1.1 dev eth0" in routes
+    assert "default via fe80::1" in bench.ip(bench.pod, "-6", "route")
+
+
+def test_a_pod_may_have_the_mesh_alone_and_a_mac_of_its_own(bench: Bench) -> None:
+    wired = bench.call(lambda: podwork.attach(bench.order(is_default=False, mac="02:00:00:00:00:07", ifname="mesh0")))
+    assert (wired.routes, wired.mac) == (MESH, "02:00:00:00:00:07")
+    assert "02:00:00:00:00:07" in bench.ip(bench.pod, "link", "show", "mesh0")
+    assert "lladdr 02:00:00:00:00:07" in bench.ip(bench.host, "neigh", "show", "nud", "permanent")
+    assert "default" not in bench.ip(bench.pod, "route")
+
+
+def test_what_is_retired_is_routed_to_no_more_and_goes_together(bench: Bench) -> None:
+    wired = bench.call(lambda: podwork.attach(bench.order()))
+    assert bench.call(lambda: podwork.check("net/c1/eth0", bench.pod_fd, "eth0", FIRST)) == ()
+    assert bench.call(lambda: podwork.retire(NAME, FIRST)) is True
+    assert wired.host_ifname in bench.ip(bench.host, "link")
+    assert "10.32.0.5" not in bench.ip(bench.host, "route")
+    assert "fd57::a20:5" not in bench.ip(bench.host, "-6", "route")
+    assert bench.call(lambda: podwork.check("net/c1/eth0", bench.pod_fd, "eth0", FIRST)) != ()
+    (link,) = bench.call(podwork.list_pod_links)
+    assert link.is_retired
+    assert bench.call(podwork.delete_retired) is True
+    assert bench.call(podwork.delete_retired) is False
+    assert bench.call(lambda: podwork.retire(NAME, FIRST)) is False
+    assert bench.call(podwork.list_pod_links) == ()
+
+
+def test_retired_devices_are_in_nobodys_way(bench: Bench) -> None:
+    for ident in ("net/c1/eth0", "net/c1/eth0", "net/c2/eth0"):
+        assert bench.call(lambda: podwork.attach(bench.order(ident))).host_ifname == host_ifname(ident)  # noqa: B023
+        with pytest.raises(InterfaceExists):
+            bench.call(lambda: podwork.attach(bench.order("net/c3/eth0")))
+        bench.call(lambda: podwork.retire(host_ifname(ident), FIRST))  # noqa: B023
+
+
+def test_an_address_given_to_another_pod_stays_with_it_when_the_old_devices_go(bench: Bench) -> None:
+    bench.call(lambda: podwork.attach(bench.order()))
+    bench.call(lambda: podwork.retire(NAME, FIRST))
+    other = bench.call(lambda: podwork.attach(bench.order("net/c2/net1", ifname="net1")))
+    bench.call(podwork.delete_retired)
+    assert f"10.32.0.5 dev {other.host_ifname}" in bench.ip(bench.host, "route")
+
+
+def test_a_host_end_makes_up_no_address(bench: Bench) -> None:
+    bench.call(lambda: podwork.attach(bench.order()))
+    assert "inet" not in bench.ip(bench.host, "address", "show", NAME)
+    assert "fe80" not in bench.ip(bench.pod, "address", "show", "eth0")

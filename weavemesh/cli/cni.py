@@ -1,0 +1,133 @@
+"""`weavemesh cni install` and `uninstall`: the CNI executables and their configuration, where runtimes look for them.
+
+What runtimes need of an installer: an executable that may be running is replaced by a rename; the configuration comes
+last, because from then on they call; and it comes by a rename inside its folder, because containerd sees neither a link
+nor a file that is renamed into it from elsewhere. Whatever is not ours, or was changed by somebody, is left alone.
+"""
+
+import argparse
+import os
+import secrets
+import time
+from pathlib import Path
+
+import weavemesh
+from weavemesh.cli.output import print_sentences
+from weavemesh.error import UserError
+
+PACKAGE = Path(weavemesh.__file__).parent
+EXECUTABLES = (PACKAGE / "share" / "cni" / "weavemesh", PACKAGE.parent / "build" / "cni" / "weavemesh")
+"""In an installed wheel; in a source folder after `make setup`."""
+CONFIGURATIONS = (
+    PACKAGE / "share" / "10-weavemesh.conflist",
+    PACKAGE.parent / "deploy" / "cni" / "10-weavemesh.conflist",
+)
+NAME, IPAM_NAME = "weavemesh", "weavemesh-ipam"
+OWN_SIGN = b"WMC1"
+"""What every executable of ours holds, of whichever release: the first bytes of what it says to the agent."""
+_TEMPORARY = ".weavemesh-new-"
+"""Begins the names of files that are not finished; none of the endings that runtimes load."""
+_STALE_S = 60.0
+
+
+def install(arguments: argparse.Namespace) -> int:
+    """Put all in their places; what is right already stays as it is."""
+    executable, configuration = _first(EXECUTABLES), _first(CONFIGURATIONS)
+    bin_dir, conf_dir = Path(arguments.bin_dir), Path(arguments.conf_dir)
+    binary = executable.read_bytes()
+    try:
+        for folder in (bin_dir, conf_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+            _sweep(folder)
+        sentences = [_put(bin_dir / name, binary, mode=0o755) for name in (NAME, IPAM_NAME)]
+        config = conf_dir / configuration.name
+        if config.exists() and config.read_bytes() != configuration.read_bytes() and not arguments.force:
+            sentences.append(f"kept {config}, which was changed (--force replaces it)")
+        else:
+            sentences.append(_put(config, configuration.read_bytes(), mode=0o644))
+        others = [one.name for one in _configurations(conf_dir) if one.name < config.name]
+    except OSError as error:
+        raise _unwritable(error) from error
+    if others:
+        sentences.append(f"{conf_dir} also holds {', '.join(others)}, which runtimes take first")
+    print_sentences(sentences, as_json=arguments.json)
+    return 0
+
+
+def uninstall(arguments: argparse.Namespace) -> int:
+    """Take the configuration away first, so that no more pods come here; then the executables."""
+    configuration = _first(CONFIGURATIONS)
+    bin_dir, conf_dir = Path(arguments.bin_dir), Path(arguments.conf_dir)
+    config = conf_dir / configuration.name
+    sentences = []
+    try:
+        if config.exists() and config.read_bytes() != configuration.read_bytes() and not arguments.force:
+            raise UserError(f"{config} was changed, so nothing was removed", remedy="remove it, or use --force")
+        for path in (config, bin_dir / NAME, bin_dir / IPAM_NAME):
+            if path != config and path.exists() and OWN_SIGN not in path.read_bytes():
+                sentences.append(f"kept {path}, which is not ours")
+            elif path.exists() or path.is_symlink():
+                path.unlink()
+                sentences.append(f"removed {path}")
+        for folder in (bin_dir, conf_dir):
+            if folder.is_dir():
+                _sweep(folder)
+    except OSError as error:
+        raise _unwritable(error) from error
+    print_sentences(sentences or ["nothing of weavemesh was installed there"], as_json=arguments.json)
+    return 0
+
+
+def _put(path: Path, content: bytes, *, mode: int) -> str:
+    """The file has this content when this returns, and at every moment either the old one or this."""
+    if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
+        if path.stat().st_mode & 0o777 != mode:
+            path.chmod(mode)
+        return f"{path} is there already"
+    word = "replaced" if path.exists() else "installed"
+    temporary = path.with_name(_TEMPORARY + secrets.token_hex(4))
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(descriptor, mode)  # whatever the umask took
+            os.fsync(descriptor)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+    return f"{word} {path}"
+
+
+def _sync(folder: Path) -> None:
+    """The new name is durable when the folder is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """What an installer that was killed has left; not what another is writing just now."""
+    for leftover in folder.glob(f"{_TEMPORARY}*"):
+        if leftover.stat().st_mtime < time.time() - _STALE_S:
+            leftover.unlink(missing_ok=True)
+
+
+def _configurations(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in (".conf", ".conflist", ".json"))
+
+
+def _unwritable(error: OSError) -> UserError:
+    return UserError(f"{error.filename} cannot be written ({error.strerror})", remedy="run it as root")
+
+
+def _first(candidates: tuple[Path, ...]) -> Path:
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise UserError(
+        "this installation holds no CNI executable",
+        remedy="build it from the source folder with `deploy/cni/build.sh build/cni` (it needs a C compiler)",
+    )

@@ -12,9 +12,9 @@ Theory of operation.
     violation, Bye, silence,
     surplus, LinkClosed         -> we name them no more; back-off    gone
 
-Refused at LinkOpened: fenced peers, and who comes when LINKS_MAX links stand; these are told of others. Links to
-ourselves (*mirrors*) live until their Hello tells whether it is really us there or a clone. Not here: what else frames
-say (`gossip.talk`), which of several links is kept (`gossip.link`).
+Refused at LinkOpened: fenced peers, and who comes when there is no room (LINKS_MAX, `Trimmer.has_room`); these are told
+of others. Links to ourselves (*mirrors*) live until their Hello tells whether it is really us there or a clone. Not
+here: what else frames say (`gossip.talk`), which of several links is kept (`gossip.link`).
 """
 
 from __future__ import annotations
@@ -258,8 +258,9 @@ class Neighbourhood:
         count = self._links.count(peer)
         if count >= LINKS_PER_PEER_MAX:
             return f"no room: {count} links with this peer already"
+        is_full = len(self._links) >= LINKS_MAX or not self._trimmer.has_room()
         # A second link to a neighbour is let in for the moment in which the two ends choose between them.
-        return f"no room: {LINKS_MAX} links already" if len(self._links) >= LINKS_MAX and count != 1 else None
+        return f"no room: {len(self._links)} links already" if is_full and count != 1 else None
 
     def _mirror_opened(self, event: LinkOpened, now: float) -> None:
         self._dialler.found(event.target, event.peer, now)

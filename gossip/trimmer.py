@@ -23,11 +23,16 @@ from gossip.target import TargetTable
 SPARE = 2
 """Links above the wanted ones that are kept: who lacks one finds a peer that may take it."""
 
+ROOM = 20
+"""Links above the wanted ones that are let in at all. A hub that fifty are told to join at once would else do fifty
+peers' work, while those whom it has let in have room: it names them.
+"""
+
 TRIM_INTERVAL_S = 1.0
 """Between two looks: what goes at once is told in one record."""
 
 TRIMMED_AT_ONCE_MAX = 8
-"""A hub of 64 is as any other within ten seconds, while those who left find others."""
+"""A hub is as any other within seconds, while those who left find others."""
 
 PATIENCE_S = 3.0
 """Most surpluses go by themselves, as others trim theirs."""
@@ -60,6 +65,10 @@ class Trimmer:
     def is_full(self) -> bool:
         """Tell whether another link would be one too many."""
         return self._is_enabled and self._links.neighbour_count() >= links_wanted(len(self._store)) + SPARE
+
+    def has_room(self) -> bool:
+        """Tell whether a newcomer is let in."""
+        return not self._is_enabled or len(self._links) < links_wanted(len(self._store)) + ROOM
 
     def choose(self, now: float) -> Iterator[Link]:
         """Yield the links to give up now, each to be closed before the next is taken; none if it is not time."""

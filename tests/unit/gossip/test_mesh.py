@@ -19,9 +19,11 @@ from gossip import (
     TargetPhase,
     wire,
 )
+from gossip.discovery import links_wanted
 from gossip.exchange import HOLD_S
 from gossip.link import LINKS_MAX, LINKS_PER_PEER_MAX
 from gossip.record import Record, signed_bytes
+from gossip.trimmer import ROOM
 from gossip.unicast import write_unicast
 from gossip.wire import RECORDS_MAX
 from tests.unit.gossip.fake_signer import FakeSigner
@@ -591,6 +593,24 @@ def test_links_are_bounded() -> None:
     talk = Conversation()
     talk.meet(1, "bob", record("bob", 1, 1, ["me"], b"bob:1"))
     talk.pass_time(0.2)
+    room = links_wanted(2) + ROOM
+    for link in range(2, room + 1):
+        opened = LinkOpened(LinkId(link), FakeSigner(f"peer {link}").name, "h:1", outbound=False, target=None)
+        talk.mesh.receive(opened, talk.now)
+    talk.mesh.outputs()
+    talk.connect("h:1")
+    talk.forget()
+    talk.open(room + 1, "cat")
+    talk.reads(f"""
+        >> link {room + 1} opened to cat
+        << {room + 1}: bye: 'no room: {room} links already', code 2, others bob:1
+        << close {room + 1}: no room: {room} links already
+    """)
+
+
+def test_links_that_are_the_users_design_are_bounded_too() -> None:
+    talk = Conversation(discovery=False)
+    talk.meet(1, "bob", record("bob", 1, 1, ["me"], b"bob:1"))
     for link in range(2, LINKS_MAX + 1):
         opened = LinkOpened(LinkId(link), FakeSigner(f"peer {link}").name, "h:1", outbound=False, target=None)
         talk.mesh.receive(opened, talk.now)

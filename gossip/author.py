@@ -65,7 +65,7 @@ class Author:
         if len(summary) > SUMMARY_BYTES_MAX:
             raise LocalMisuse(f"a summary of {len(summary)} bytes exceeds {SUMMARY_BYTES_MAX}")
         if summary != self._body.summary:
-            self._change(SUMMARY_INTERVAL_S, summary=summary)
+            self._change(SUMMARY_INTERVAL_S if self._body.summary else 0.0, summary=summary)
 
     def link(self, neighbours: tuple[PeerName, ...], *, matters: bool, now: float) -> None:
         """Name `neighbours` (sorted) as ours from now on; the same again does nothing.

@@ -187,6 +187,7 @@ class Agent:
 
     async def run(self) -> None:
         """Run until told to stop."""
+        self._publish()  # before any part speaks to the mesh, or the first that others hear of this life says nothing
         log(INFO, Event.AGENT_STARTED, peer=self._identity.name, datapath=self._kernel.datapath, version=__version__)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -230,7 +231,6 @@ class Agent:
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
         """From nothing to ready: a place in the mesh, an address of our own, the tunnels; then keep probing."""
-        self._publish()
         self._gossip.feed(gossip.ConnectTargets(tuple(Target(text) for text in self._config.targets), replace=True))
         self._overlay_address = await self._own_address()
         if self._overlay_address is None:

@@ -14,10 +14,12 @@ from weavemesh.overlay.plan import PlannedPeer
 from weavemesh.overlay.probe import ProbeName
 from weavemesh.overlay.state import PublicKey
 from weavemesh.planning import planned_peer, summary_of
+from weavemesh.summary import Summary
 from weavemesh.trust import Secrets
 
 
 class _Page(Struct, frozen=True):
+    summary: Summary
     planned: PlannedPeer
     address: IPv4Address | None
     """Its own address in the mesh, in its own words."""
@@ -70,17 +72,23 @@ class PeerBook:
         self._stale |= linked ^ self._linked
         self._linked = linked
         for name in self._stale:
-            before, after = self._pages.pop(name, None), self._look_at(name)
+            before = self._pages.pop(name, None)
+            after = self._look_at(name, before)
             if after is not None:
                 self._pages[name] = before if before == after else after
             if before != after:
                 self._planned = None
         self._stale = set()
 
-    def _look_at(self, name: PeerName) -> _Page | None:
+    def _look_at(self, name: PeerName, before: _Page | None) -> _Page | None:
+        """A peer that says nothing sensible any more, as another release or at its start, is who it was."""
         view = self._mesh.peer(name)
-        summary = None if view is None or view.hops == 0 else summary_of(view)
-        if view is None or summary is None:
+        if view is None or view.hops == 0:
+            return None
+        summary = summary_of(view)
+        if summary is None and before is not None:
+            summary = before.summary
+        if summary is None:
             return None
         address = None if summary.overlay_ipv4 is None else IPv4Address(summary.overlay_ipv4)
-        return _Page(planned_peer(view, summary, own_key=self._own_key(), secrets=self._secrets), address)
+        return _Page(summary, planned_peer(view, summary, own_key=self._own_key(), secrets=self._secrets), address)

@@ -36,8 +36,17 @@ def test_without_a_change_nothing_is_written() -> None:
     assert it.write(100.0) is None
 
 
+def test_what_we_are_is_said_at_once_before_a_link_can_carry_that_we_are_nobody() -> None:
+    it = author()
+    it.describe(b"one")
+    second = it.write(0.0)
+    assert second is not None and open_body(second).summary == b"one"
+
+
 def test_a_burst_of_changes_becomes_one_record() -> None:
     it = author()
+    it.describe(b"nought")
+    assert it.write(0.0) is not None
     it.describe(b"one")
     it.link((NAMES["ann"],), matters=False, now=0.0)
     it.describe(b"two")
@@ -45,7 +54,7 @@ def test_a_burst_of_changes_becomes_one_record() -> None:
     assert it.write(SUMMARY_INTERVAL_S / 2) is None
     second = it.write(SUMMARY_INTERVAL_S)
     assert second is not None
-    assert (second.version, open_body(second).summary, open_body(second).links) == (2, b"two", (NAMES["ann"],))
+    assert (second.version, open_body(second).summary, open_body(second).links) == (3, b"two", (NAMES["ann"],))
 
 
 def test_the_more_hangs_on_a_change_the_sooner_it_is_said() -> None:

@@ -56,14 +56,20 @@ def test_a_peer_is_translated_once_for_each_change_of_it() -> None:
             assert book.planned()[0] is planned and book.planned() is book.planned()
             assert book.probe_addresses(everything) == {}
 
-            known = ours.mesh.peer(name)
-            theirs.driver.feed(said(theirs, address="10.40.0.1"))
-            await ours.until(lambda: ours.mesh.peer(name) != known)
+            told = said(theirs, address="10.40.0.1")
+            theirs.driver.feed(told)
+            await ours.until(lambda: (view := ours.mesh.peer(name)) is not None and view.summary == told.summary)
             assert book.probe_addresses(everything) == {}, "nobody has told of the change yet"
             book.changed(name)
             assert book.probe_addresses(everything) == {ProbeName(name): IPv4Address("10.40.0.1")}
             elsewhere = (IPv4Network("10.32.0.0/13"),)
             assert book.probe_addresses(lambda _: elsewhere) == {}, "that address may be ours"
+
+            later = gossip.PublishSummary(b"\xc1what a later release says")
+            theirs.driver.feed(later)
+            await ours.until(lambda: (view := ours.mesh.peer(name)) is not None and view.summary == later.summary)
+            book.changed(name)
+            assert book.planned() == (planned,), "its pods go on talking"
 
             keys.append(PublicKey(bytes(32)))
             (rekeyed,) = book.planned()

@@ -110,6 +110,11 @@ class Internet:
         """A host alone behind a router of its own; a public one for the kind `none`."""
         return self.public(name) if kind == "none" else self.host(name, self.site(f"nat-{name}", kind))
 
+    def renumber(self, machine: Machine) -> str:
+        """Give a public host another address in the place of the one it has."""
+        machine.ip("link", "delete", "wan")
+        return self._attach(machine)
+
     def block(self, source: str, destination: str, *, protocol: str = "udp") -> None:
         """Lose everything of this protocol from one address to another, in this direction."""
         self._rule("blocked", f"{protocol} . {source} . {destination}")

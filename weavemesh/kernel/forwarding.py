@@ -185,12 +185,13 @@ _BODY: Final = f"""
   }}
   chain pre {{
     type filter hook prerouting priority raw - 10;
-    udp dport {_PORTS} @th,64,32 0x{MAGIC.hex()} accept
+    udp dport {_PORTS} @th,64,32 0x{MAGIC.hex()} notrack accept
     udp dport {_PORTS} meta mark set 0
     udp dport {_PORTS} {_rules(4)[0]}
     udp dport {_PORTS} {_rules(6)[0]}
     udp dport {_PORTS} {_OURS} goto turn
   }}
+  chain answers {{ type filter hook output priority raw - 10; udp sport {_PORTS} notrack; }}
   chain post {{
     type filter hook postrouting priority srcnat + 10;
     {_OURS} meta l4proto udp udp sport set meta mark map @as_port

@@ -2,12 +2,13 @@
 # make test   sets everything up and passes the tests (as root: all of them)
 # make check  the quick part: format, lint, types, import contracts, pure tests with few seeds
 # make test-kernel  all tests that need a kernel, in a guest whose kernel has WireGuard (builds that kernel first, once)
+# make test-nat  agents behind every kind of NAT against every kind
 # make demo-vm  three guests with kernels and systemds of their own, in two clouds, installed from the wheel
 # make deb    a Debian package of it, in dist/
 # make executables  the CNI executable for x86-64 and arm64
 # make bench  the benchmarks, as tables; make bench-kernel: those of the kernel's WireGuard, in a guest
 # make fuzz   fuzzes frames, ring messages and handshakes (FUZZ_S=seconds each)
-.PHONY: demo demo-vm executables test test-kernel check fuzz lint deb bench bench-kernel setup constraints clean
+.PHONY: demo demo-vm executables test test-kernel test-nat check fuzz lint deb bench bench-kernel setup constraints clean
 
 BIN := .venv/bin
 
@@ -33,7 +34,7 @@ check: lint
 # (not x86_64, not Debian's apt, not root) says so.
 test: lint
 	@$(BIN)/pytest -q tests/unit tests/property tests/simulation tests/architecture
-	@$(BIN)/pytest -q tests/kernel tests/e2e
+	@$(BIN)/pytest -q tests/lab tests/kernel tests/e2e
 	@$(BIN)/python -m tests.vm kernel; status=$$?; if [ $$status = 124 ]; then \
 		echo "make test: the tests on the kernel's WireGuard were left out"; exit 0; fi; [ $$status = 0 ] && \
 		$(BIN)/pytest -q tests/vm && $(BIN)/python -m tests.vm pytest -- -q -k 'not userspace' $(IN_GUEST)
@@ -56,6 +57,10 @@ deb: setup
 
 executables: setup
 	@scripts/executables.sh
+
+# Every kind of NAT against every kind: some ten minutes. `make test` has a part of it.
+test-nat: setup
+	@WEAVEMESH_NAT_MATRIX=all $(BIN)/pytest -q tests/lab tests/e2e/test_nat.py
 
 bench: setup
 	@$(BIN)/python tests/bench/ipam.py

@@ -86,6 +86,8 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     """Whether pods reach what is not in the mesh, with the address of the host."""
     discovery: bool
     """Whether peers that others tell of are dialled too."""
+    relay: bool
+    """Whether encrypted packets are forwarded for peers that do not reach each other."""
     log_level: LogLevel
 
 
@@ -117,6 +119,7 @@ def check(options: Options, *, state_dir: Path, run_dir: Path, environment: Mapp
         force_weak_secret=bool(options.force_weak_secret),
         masquerade=not options.no_masquerade,
         discovery=not options.no_discovery,
+        relay=not options.no_relay,
         log_level=_log_level(options.log_level or "info"),
     )
 

@@ -10,7 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from logging import INFO
 
@@ -22,21 +22,25 @@ from weavemesh import __version__, logs
 from weavemesh.api.message import SOCKET_NAME
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.api.server import ApiServer
+from weavemesh.arrival import Arrival
 from weavemesh.burst import Burst
+from weavemesh.callwire import NothingKept
 from weavemesh.config import AgentConfig
 from weavemesh.driver import Driver
 from weavemesh.error import UserError
 from weavemesh.founding import electorate
 from weavemesh.identity import Identity
 from weavemesh.kernel.applier import Kernel
+from weavemesh.kernel.steering import DeviceSteering
 from weavemesh.links import ControlLinks, LinkInput
 from weavemesh.logs import Event, log
 from weavemesh.membership import Membership
 from weavemesh.opening import MESH_FILE, RING_FILE, open_allocator, open_mesh, refuse_overlap, refuse_wrong_secret
 from weavemesh.operation import Operation
 from weavemesh.overlay.plan import PlanInput, check, plan, tunnel_mtu, ula_prefix
-from weavemesh.overlay.probe import ProbeName, Prober
+from weavemesh.overlay.probe import Prober, TunnelAlive, TunnelDead
 from weavemesh.overlay.state import DesiredState, Endpoint, IPAddress
+from weavemesh.pathing import PathFinder
 from weavemesh.peerbook import PeerBook
 from weavemesh.planning import with_nicknames
 from weavemesh.podside import PodSide
@@ -46,7 +50,6 @@ from weavemesh.reconciler import Reconciler
 from weavemesh.rotation import KeyRotation
 from weavemesh.saver import Saver
 from weavemesh.secret import DEFAULT_FILE
-from weavemesh.status import HOST_IDENT
 from weavemesh.store import StateFolder
 from weavemesh.summary import Summary
 from weavemesh.transport.datagram import refuse_taken_port
@@ -56,16 +59,9 @@ from weavemesh.trust import Secrets
 from weavemesh.verdict import REMOVED, REMOVED_REMEDY
 
 RING_CHANNEL = "ipam"
-HOST_ADDRESS_TRY_S = 2.0
-"""One try for the host's own address; the starter is told why it takes longer after each."""
-REFUSAL_PAUSE_S = 0.2
-"""Between two such tries: a refusal may come at once."""
-FIRST_CONTACT_S = 1.0
-"""How long the start waits for a first link to the mesh, where one is expected: news may wait there."""
+PATH_CHANNEL = "path"
 NEWS_INTERVAL_S = 0.1
 """Between two looks at what has changed among the peers: while a mesh forms, something has at each moment."""
-FIRST_TUNNELS_S = 2.0
-"""How long the start waits for the tunnels of peers that are there; then the agent is ready without them."""
 
 
 async def run_agent(config: AgentConfig, *, on_ready: Callable[[str], None]) -> None:
@@ -111,20 +107,13 @@ class Agent:
         self._peer_news = Burst(self._act_on_peers, interval_s=NEWS_INTERVAL_S)
         self._overlay_address: IPv4Address | None = None
         self._findings: tuple[str, ...] = ()
-        self._news = asyncio.Event()
         self.readiness = ReadinessLog()
 
         saved_mesh, saved_ring = folder.read(MESH_FILE), folder.read(RING_FILE)
         self._mesh = open_mesh(config, identity, folder.next_epoch(time.time()), saved_mesh, loop.time())
         allocator = open_allocator(config, identity, electorate, saved_ring, loop.time())
         self._saver = Saver(self._mesh.snapshot, lambda snapshot: folder.write(MESH_FILE, snapshot))
-        self._pool = AddressPool(
-            allocator,
-            save=lambda snapshot: folder.write(RING_FILE, snapshot),
-            announce=lambda payload: self._gossip.feed(gossip.GossipNews(RING_CHANNEL, payload)),
-            send=lambda owner, payload: self._gossip.feed(gossip.SendUnicast(RING_CHANNEL, PeerName(owner), payload)),
-            ownership_changed=self._peer_news.notice,
-        )
+        self._pool = self._address_pool(allocator, folder)
         self._mesh.register(RING_CHANNEL, self._pool)
         self._transport = StreamTransport(secrets.issuer(identity))
         self._gossip: Driver[gossip.Input, gossip.Output] = Driver(self._mesh, self._perform)
@@ -132,9 +121,14 @@ class Agent:
         self._membership = Membership(
             self._mesh, self._pool, targets=config.targets, feed=self._gossip.feed, removed=self._leave_overlay
         )
-        self._book = PeerBook(self._mesh, own_key=lambda: identity.wireguard_public_key, secrets=secrets)
-        self._probes = TunnelProbes(Prober(rng=random.Random()), first_answer=self._tunnel_is_alive)
-        self._reconciler = Reconciler(kernel, self._plan)
+        self._probes = TunnelProbes(Prober(rng=random.Random()), hear=self._hear_tunnel)
+        self._arrival = Arrival(self._mesh, self._membership, self._probes)
+        self._paths = self._path_finder()
+        self._mesh.register(PATH_CHANNEL, NothingKept())
+        self._book = PeerBook(
+            self._mesh, own_key=lambda: identity.wireguard_public_key, secrets=secrets, chosen=self._paths.chosen
+        )
+        self._reconciler = Reconciler(kernel, self._plan, applied=self._look_for_paths)
         self._rotation = KeyRotation(
             identity,
             folder.path,
@@ -144,6 +138,29 @@ class Agent:
         )
         self._pods = PodSide(
             self._pool, ula=lambda: self.ula, mtu=lambda: mtu, interface=config.interface, masquerade=config.masquerade
+        )
+
+    def _address_pool(self, allocator: ipam_crdt.Allocator, folder: StateFolder) -> AddressPool:
+        return AddressPool(
+            allocator,
+            save=lambda snapshot: folder.write(RING_FILE, snapshot),
+            announce=lambda payload: self._gossip.feed(gossip.GossipNews(RING_CHANNEL, payload)),
+            send=lambda owner, payload: self._gossip.feed(gossip.SendUnicast(RING_CHANNEL, PeerName(owner), payload)),
+            ownership_changed=self._peer_news.notice,
+        )
+
+    def _path_finder(self) -> PathFinder:
+        return PathFinder(
+            name=self._identity.name,
+            port=self._config.port,
+            relays=self._config.relay,
+            tunnel=DeviceSteering(self._kernel.device, self._kernel.host_addresses),
+            probes=self._probes,
+            send_call=lambda peer, content: self._gossip.feed(gossip.SendUnicast(PATH_CHANNEL, peer, content)),
+            report=lambda reports: self._gossip.feed(gossip.ReportPaths(reports)),
+            chose=lambda peer: self._book.changed(peer),
+            seen_elsewhere=self._publish,
+            moved=self._move,
         )
 
     @classmethod
@@ -203,12 +220,13 @@ class Agent:
             feed=self._gossip.feed,
             pool=self._pool,
             probes=self._probes,
+            paths=self._paths,
             membership=self._membership,
             kernel=self._kernel,
             podside=self._pods,
             readiness=self.readiness,
             rotate_key=self._rotation.rotate,
-            findings=lambda: (*self._findings, *self._reconciler.failures, *self._pods.failures),
+            findings=lambda: (*self._findings, *self._reconciler.failures, *self._pods.failures, *self._paths.failures),
             stop_agent=self._stopped.set,
         )
         async with asyncio.TaskGroup() as group:
@@ -218,6 +236,7 @@ class Agent:
                 self._pool.run(),
                 self._reconciler.run(),
                 self._rotation.run(),
+                self._paths.run(),
                 self._saver.run(),
                 self._api.serve(operation),
                 self._pods.run(),
@@ -232,7 +251,7 @@ class Agent:
     async def _start(self, group: asyncio.TaskGroup) -> None:
         """From nothing to ready: a place in the mesh, an address of our own, the tunnels; then keep probing."""
         self._gossip.feed(gossip.ConnectTargets(tuple(Target(text) for text in self._config.targets), replace=True))
-        self._overlay_address = await self._own_address()
+        self._overlay_address = await self._arrival.own_address(self._pool, self._wait_for_address)
         if self._overlay_address is None:
             return
         self._reconciler.changed()
@@ -240,9 +259,9 @@ class Agent:
         self._publish()
         probing = group.create_task(self._probe(self._overlay_address))
         self._watch_tunnels()
-        await self._first_contact()
+        await self._arrival.first_contact(is_expected=bool(self._config.targets))
         self.readiness.step("waiting for the tunnels to answer")
-        await self._wait_until(self._has_first_tunnels, deadline_s=FIRST_TUNNELS_S)
+        await self._arrival.first_tunnels()
         if self._membership.is_removed:
             return
         me, others = f"{self._identity.nickname} ({self._identity.name})", len(self._mesh.peers()) - 1
@@ -265,42 +284,13 @@ class Agent:
             if not self._membership.is_removed:  # then the address has gone
                 raise
 
-    async def _own_address(self) -> IPv4Address | None:
-        """Our own address in the mesh, waited for as long as it takes; None if we were removed from it."""
-        while not self._membership.is_removed:
-            try:
-                return await self._pool.allocate(HOST_IDENT, deadline_s=HOST_ADDRESS_TRY_S)
-            except AllocationRefused as refused:
-                if not self._pool.allocator.ready:
-                    refuse_wrong_secret(self._mesh.targets(), self._links.failures, self._secrets.shown.fingerprint())
-                reasons = [f"{target}: {failure.reason}" for target, failure in self._links.failures.items()]
-                excuse = with_nicknames(str(refused), self._membership.nicknames())
-                self.readiness.step("; ".join((f"waiting for an address: {excuse}", *reasons)))
-                await asyncio.sleep(REFUSAL_PAUSE_S)
-        return None
-
-    async def _first_contact(self) -> None:
-        """Wait for a link to the mesh if we know of one: it may have news for us, even that we were removed."""
-        if self._config.targets or len(self._mesh.peers()) > 1:
-            await self._wait_until(
-                lambda: self._membership.is_removed or any(link.established for link in self._mesh.links()),
-                deadline_s=FIRST_CONTACT_S,
-            )
-
-    async def _wait_until(self, condition: Callable[[], bool], *, deadline_s: float) -> None:
-        """Return when it holds, looked at whenever there is news of peers or tunnels; or at the deadline."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(deadline_s):
-                while not condition():
-                    self._news.clear()
-                    await self._news.wait()
-
-    def _has_first_tunnels(self) -> bool:
-        """Peers that answer us on a link now should soon answer in a tunnel, too; of others we know less."""
-        return all(
-            (health := self._probes.health(link.peer)) is None or health.last_answer is not None
-            for link in self._mesh.links()
-        )
+    def _wait_for_address(self, refused: AllocationRefused) -> None:
+        """Tell people what is missing; UserError where it can never come."""
+        if not self._pool.allocator.ready:
+            refuse_wrong_secret(self._mesh.targets(), self._links.failures, self._secrets.shown.fingerprint())
+        reasons = [f"{target}: {failure.reason}" for target, failure in self._links.failures.items()]
+        excuse = with_nicknames(str(refused), self._membership.nicknames())
+        self.readiness.step("; ".join((f"waiting for an address: {excuse}", *reasons)))
 
     def _publish(self) -> None:
         """Tell the mesh what we are."""
@@ -317,6 +307,8 @@ class Agent:
             mtu=self._mtu,
             started_at=self._started_at,
             secrets=self._secrets.fingerprints(),
+            seen_as=tuple(endpoint.text() for endpoint in self._paths.paths.seen.endpoints()),
+            relay_ports=self._paths.relay_ports,
         )
         self._gossip.feed(gossip.PublishSummary(summary.encode()))
         self._peer_news.notice()
@@ -332,6 +324,8 @@ class Agent:
                 self._saver.changed()
             case gossip.FencedBy(peer=peer):
                 self._membership.fenced_by(peer)
+            case gossip.Delivered(channel=channel, source=source, payload=payload) if channel == PATH_CHANNEL:
+                self._paths.hear_call(source, payload)
             case gossip.Delivered(source=source, payload=payload, unicast=True):
                 self._pool.feed(ipam_crdt.MessageReceived(Owner(source), payload))
             case gossip.Delivered(source=source, payload=payload):
@@ -342,7 +336,7 @@ class Agent:
         self._membership.news()
         self._reconciler.changed()
         self._watch_tunnels()
-        self._news.set()
+        self._arrival.news()
 
     def _leave_overlay(self) -> None:
         """We were removed: others have our addresses. The plan is empty from now on, and people are told."""
@@ -361,9 +355,22 @@ class Agent:
         if self._overlay_address is not None:
             self._probes.watch({} if self._membership.is_removed else self._book.probe_addresses(self._owned))
 
-    def _tunnel_is_alive(self, peer: ProbeName) -> None:
-        log(INFO, Event.PATH_CHANGED, peer=peer, tunnel="answers")
-        self._news.set()
+    def _look_for_paths(self) -> None:
+        """Only to whom the device knows: a handshake that comes before that is lost, and the next is 5 s later."""
+        if self._membership.is_removed:
+            self._paths.know((), {})
+        elif self._overlay_address is not None:
+            self._paths.know(self._book.planned(), self._book.path_peers())
+
+    def _move(self, addresses: tuple[IPAddress, ...]) -> None:
+        self._host_addresses = addresses
+        self._publish()
+
+    def _hear_tunnel(self, event: TunnelAlive | TunnelDead) -> None:
+        self._paths.hear_tunnel(event)
+        if isinstance(event, TunnelDead) or event.is_first:
+            log(INFO, Event.PATH_CHANGED, peer=event.peer, answers=isinstance(event, TunnelAlive))
+            self._arrival.news()
 
     def _plan(self) -> DesiredState | None:
         """What the kernel should hold; None before this host has an address in the mesh. Nothing if it was removed."""

@@ -21,6 +21,7 @@ from weavemesh.api.readiness import ReadinessLog
 from weavemesh.config import AgentConfig, parse_target
 from weavemesh.error import UserError
 from weavemesh.identity import Identity
+from weavemesh.kernel.nftables import NftablesError
 from weavemesh.kernel.podmodel import WiringFailed, host_ifname
 from weavemesh.kernel.sentence import FAILURES, describe_failure
 from weavemesh.membership import Membership
@@ -28,13 +29,22 @@ from weavemesh.option import save_targets
 from weavemesh.overlay.plan import ula_prefix
 from weavemesh.overlay.state import ObservedPeer, PublicKey
 from weavemesh.overlay.tunnel import Tunnel
+from weavemesh.pathing import PathFinder
 from weavemesh.pod_operation import PodOperation
 from weavemesh.podside import PodSide
 from weavemesh.pool import AddressPool
 from weavemesh.probing import TunnelProbes
 from weavemesh.ring_operation import RingOperation
 from weavemesh.secret import DEFAULT_FILE
-from weavemesh.status import EXPOSED_IDENT, HOST_IDENT, AgentStatus, RouterStatus, StatusReport
+from weavemesh.status import (
+    EXPOSED_IDENT,
+    HOST_IDENT,
+    AgentStatus,
+    RelayedStatus,
+    RouterStatus,
+    SeenStatus,
+    StatusReport,
+)
 from weavemesh.trust import Secrets
 from weavemesh.verdict import judge
 
@@ -57,6 +67,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     feed: Callable[[gossip.Input], None]
     pool: AddressPool
     probes: TunnelProbes
+    paths: PathFinder
     membership: Membership
     kernel: Tunnel
     podside: PodSide
@@ -104,6 +115,12 @@ class Operation(Struct, frozen=True, kw_only=True):
                 peer_discovery=self.config.discovery,
                 targets=reporting.target_statuses(known),
                 connections=reporting.connection_statuses(known),
+                own_endpoints=reporting.own_endpoints(known),
+                seen_as=tuple(
+                    SeenStatus(peer=peer, endpoint=endpoint.text())
+                    for peer, endpoint in sorted(self.paths.paths.seen.by_peer().items())
+                ),
+                relayed=await self._relayed(findings),
                 indirect=reporting.indirect_paths(known),
                 counters=asdict(self.mesh.counters()),
             ),
@@ -220,9 +237,21 @@ class Operation(Struct, frozen=True, kw_only=True):
             targets=self.mesh.targets(),
             tunnels=tunnels,
             health=self.probes.health,
+            path=self.paths.view,
             ring=self.pool.allocator.status(),
             ula=self._ula(),
             nicknames=self.membership.nicknames(),
+        )
+
+    async def _relayed(self, findings: list[str]) -> tuple[RelayedStatus, ...]:
+        try:
+            traffic = await self.paths.kernel_relay.traffic()
+        except NftablesError as error:
+            findings.append(f"what is forwarded for others cannot be read: {error.reason}")
+            return ()
+        return tuple(
+            RelayedStatus(one=one, other=other, packets=counted.packets, octets=counted.octets)
+            for (one, other), counted in sorted(traffic.items())
         )
 
     def _ula(self) -> IPv6Network | None:

@@ -38,6 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     force_weak_secret: bool | None = None
     no_masquerade: bool | None = None
     no_discovery: bool | None = None
+    no_relay: bool | None = None
     log_level: str | None = None
 
     def given(self) -> dict[str, str | bool | tuple[str, ...]]:
@@ -78,7 +79,7 @@ def environment_options(environment: Mapping[str, str]) -> Options:
             continue
         if name in ("targets", "advertise"):
             values[name] = tuple(text.replace(",", " ").split())
-        elif name in ("force_weak_secret", "no_discovery", "no_masquerade", "observer"):
+        elif name in ("force_weak_secret", "no_discovery", "no_masquerade", "no_relay", "observer"):
             values[name] = _switch(text, variable(name))
         else:
             values[name] = text

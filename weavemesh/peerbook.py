@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gossip import Mesh, PeerName
+from weavemesh.overlay.pathevent import PathPeer
 from weavemesh.overlay.plan import PlannedPeer
 from weavemesh.overlay.probe import ProbeName
-from weavemesh.overlay.state import PublicKey
-from weavemesh.planning import planned_peer, summary_of
+from weavemesh.overlay.state import Endpoint, PublicKey
+from weavemesh.planning import path_peer, planned_peer, summary_of
 from weavemesh.summary import Summary
 from weavemesh.trust import Secrets
 
@@ -21,6 +23,7 @@ from weavemesh.trust import Secrets
 class _Page(Struct, frozen=True):
     summary: Summary
     planned: PlannedPeer
+    path: PathPeer
     address: IPv4Address | None
     """Its own address in the mesh, in its own words."""
 
@@ -28,11 +31,22 @@ class _Page(Struct, frozen=True):
 class PeerBook:
     """All other peers that say something of themselves that we understand."""
 
-    def __init__(self, mesh: Mesh, *, own_key: Callable[[], PublicKey], secrets: Secrets) -> None:
-        """`own_key` is this peer's WireGuard key, on which the preshared keys depend, as they do on the secrets."""
+    def __init__(
+        self,
+        mesh: Mesh,
+        *,
+        own_key: Callable[[], PublicKey],
+        secrets: Secrets,
+        chosen: Callable[[PeerName], Endpoint | None],
+    ) -> None:
+        """`own_key` is this peer's WireGuard key, on which the preshared keys depend, as they do on the secrets.
+
+        `chosen` is the endpoint of a peer that was found to work; where it changes, `changed` is called.
+        """
         self._mesh = mesh
         self._own_key = own_key
         self._secrets = secrets
+        self._chosen = chosen
         self._pages: dict[PeerName, _Page] = {}
         self._stale: set[PeerName] = {view.name for view in mesh.peers()}
         self._linked: set[PeerName] = set()
@@ -49,6 +63,11 @@ class PeerBook:
         if self._planned is None:
             self._planned = tuple(self._pages[name].planned for name in sorted(self._pages))
         return self._planned
+
+    def path_peers(self) -> dict[PeerName, PathPeer]:
+        """All peers as the path machine looks for them, by name."""
+        self._refresh()
+        return {name: self._pages[name].path for name in sorted(self._pages)}
 
     def probe_addresses(self, owned: Callable[[PeerName], Sequence[IPv4Network]]) -> dict[ProbeName, IPv4Address]:
         """The addresses in the mesh of all peers that have one: having one, a peer has set up its tunnels.
@@ -75,8 +94,10 @@ class PeerBook:
             before = self._pages.pop(name, None)
             after = self._look_at(name, before)
             if after is not None:
-                self._pages[name] = before if before == after else after
-            if before != after:
+                if before is not None and before.planned == after.planned:
+                    after = replace(after, planned=before.planned)
+                self._pages[name] = after
+            if (before and before.planned) != (after and after.planned):
                 self._planned = None
         self._stale = set()
 
@@ -91,4 +112,5 @@ class PeerBook:
         if summary is None:
             return None
         address = None if summary.overlay_ipv4 is None else IPv4Address(summary.overlay_ipv4)
-        return _Page(summary, planned_peer(view, summary, own_key=self._own_key(), secrets=self._secrets), address)
+        planned = planned_peer(view, summary, own_key=self._own_key(), secrets=self._secrets, chosen=self._chosen(name))
+        return _Page(summary, planned, path_peer(view, summary), address)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from gossip import PeerName, PeerView, Target
+from weavemesh.overlay.pathevent import PathPeer
 from weavemesh.overlay.plan import PlannedPeer
 from weavemesh.overlay.state import Endpoint, PublicKey
 from weavemesh.summary import Summary, SummaryInvalid
@@ -29,19 +30,25 @@ def summary_of(view: PeerView) -> Summary | None:
     return None if view.summary is None else summary_in(view.summary)
 
 
-def planned_peer(view: PeerView, summary: Summary, *, own_key: PublicKey, secrets: Secrets) -> PlannedPeer:
-    """What the overlay plans with for this peer: its key and where it may be reached, the most likely first.
+def planned_peer(
+    view: PeerView, summary: Summary, *, own_key: PublicKey, secrets: Secrets, chosen: Endpoint | None
+) -> PlannedPeer:
+    """What the overlay plans with for this peer: its key and where it may be reached, the `chosen` first.
 
-    What a user advertises comes first: he knows. Then where the peer's link really comes from, or leads to. Then what
-    the peer believes its addresses to be.
+    That one has been found to work.
     """
-    linked = (Endpoint(link_host(view), summary.port),) if view.linked is not None else ()
+    first = () if chosen is None else (chosen,)
     return PlannedPeer(
         view.name,
         summary.public_key(),
         secrets.for_pair(summary.secrets).preshared_key(own_key, summary.public_key()),
-        (*summary.advertised_endpoints(), *linked, *summary.own_endpoints()),
+        tuple(dict.fromkeys((*first, *_endpoints(view, summary)))),
     )
+
+
+def path_peer(view: PeerView, summary: Summary) -> PathPeer:
+    """The peer as the path machine looks for it."""
+    return PathPeer(_endpoints(view, summary), summary.relaying(), in_touch=view.reachable)
 
 
 def dial_addresses(_: PeerName, encoded: bytes) -> tuple[Target, ...]:
@@ -65,6 +72,17 @@ def with_nicknames(sentence: str, nicknames: Mapping[str, str]) -> str:
         return f"{match[0]}({nickname})" if nickname else match[0]
 
     return _PEER_NAME.sub(named, sentence)
+
+
+def _endpoints(view: PeerView, summary: Summary) -> tuple[Endpoint, ...]:
+    """Where it may be reached, the most likely first.
+
+    What a user advertises comes first: he knows. Then where others see the peer's packets come from; where its link
+    really comes from, or leads to; what the peer believes its addresses to be.
+    """
+    linked = (Endpoint(link_host(view), summary.port),) if view.linked is not None else ()
+    said = (*summary.advertised_endpoints(), *summary.seen_endpoints())
+    return tuple(dict.fromkeys((*said, *linked, *summary.own_endpoints())))
 
 
 def link_host(view: PeerView) -> IPv4Address | IPv6Address:

@@ -23,11 +23,21 @@ RETRY_S = 2.0
 
 
 class Reconciler:
-    """Applies `plan()` to the tunnel after each `changed()`; `plan` returns None while there is nothing to wish."""
+    """Applies `plan()` to the tunnel after each `changed()`; `plan` returns None while there is nothing to wish.
 
-    def __init__(self, tunnel: Tunnel, plan: Callable[[], DesiredState | None]) -> None:
+    `applied` is called after each attempt.
+    """
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        plan: Callable[[], DesiredState | None],
+        *,
+        applied: Callable[[], None] = lambda: None,
+    ) -> None:
         self._tunnel = tunnel
         self._plan = plan
+        self._tell_applied = applied
         self._changed = asyncio.Event()
         self._planned_at = -inf
         self._plans = 0
@@ -88,3 +98,4 @@ class Reconciler:
         if not report.failures:
             self._applied = self._plans
             self._success.set()
+        self._tell_applied()

@@ -13,6 +13,7 @@ from ipam_crdt import IpamStatus as RingStatus
 from ipam_crdt import Owner
 from weavemesh import status
 from weavemesh.measure import duration, printable
+from weavemesh.overlay.pathevent import PathView
 from weavemesh.overlay.plan import twin_address, twin_network
 from weavemesh.overlay.probe import TunnelHealth
 from weavemesh.overlay.state import ObservedPeer, PublicKey
@@ -43,6 +44,8 @@ class Known(Struct, frozen=True, kw_only=True):
     """What the device shows of each peer."""
     health: Callable[[str], TunnelHealth | None]
     """Of the tunnel to the peer of this name."""
+    path: Callable[[str], PathView | None]
+    """To the peer of this name."""
     ring: RingStatus
     ula: IPv6Network | None
     nicknames: Mapping[str, str]
@@ -64,6 +67,7 @@ def _peer_status(known: Known, view: PeerView, owned: tuple[str, ...]) -> status
     key = summary.public_key() if summary else None
     tunnel = None if ourselves or key is None else known.tunnels.get(key)
     health = None if ourselves else known.health(view.name)
+    path = None if ourselves else known.path(view.name)
     answers = [view.last_heard, health.last_answer if health else None]
     last_seen = max((time for time in answers if time is not None), default=None)
     return status.PeerStatus(
@@ -74,7 +78,10 @@ def _peer_status(known: Known, view: PeerView, owned: tuple[str, ...]) -> status
         public_key=key.text() if key else None,
         reachable=view.reachable,
         links=tuple(view.links),
-        via=None if ourselves else "direct",
+        via=None if ourselves or path is None else path.via,
+        path_since_s=None if path is None or path.since is None else max(0.0, known.now - path.since),
+        why_not_direct=None if path is None or not path.reason else path.reason,
+        loss=health.loss if health else None,
         datapath=summary.datapath if summary else None,
         endpoint=tunnel.endpoint.text() if tunnel and tunnel.endpoint else None,
         endpoint_source=_endpoint_source(tunnel, view, summary),
@@ -108,6 +115,8 @@ def _endpoint_source(tunnel: ObservedPeer | None, view: PeerView, summary: Summa
         return "advertised"
     if tunnel.endpoint in summary.own_endpoints():
         return "its own address"
+    if tunnel.endpoint in summary.seen_endpoints():
+        return "seen by other peers"
     if view.linked is not None and link_host(view) == tunnel.endpoint.address:
         return "seen on its link"
     return "learned from its packets"
@@ -151,6 +160,12 @@ def connection_statuses(known: Known) -> tuple[status.ConnectionStatus, ...]:
         if target.phase in (TargetPhase.WAITING, TargetPhase.DIALLING)
     )
     return links + attempts
+
+
+def own_endpoints(known: Known) -> tuple[str, ...]:
+    """What we say of our own addresses."""
+    summary = summary_of(known.peers[0])
+    return summary.endpoints if summary else ()
 
 
 def indirect_paths(known: Known) -> tuple[status.PathStatus, ...]:

@@ -108,6 +108,22 @@ class PathStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class SeenStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one peer sees our packets come from."""
+
+    peer: str
+    endpoint: str
+
+
+class RelayedStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Two peers for whom this one forwards, and how much it has since both were bound here."""
+
+    one: str
+    other: str
+    packets: int
+    octets: int
+
+
 class RouterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The mesh as seen from here."""
 
@@ -115,6 +131,12 @@ class RouterStatus(msgspec.Struct, frozen=True, kw_only=True):
     peer_discovery: bool
     targets: tuple[TargetStatus, ...]
     connections: tuple[ConnectionStatus, ...]
+    own_endpoints: tuple[str, ...] = ()
+    """The host's own addresses, with the port."""
+    seen_as: tuple[SeenStatus, ...] = ()
+    """Where others see our packets come from."""
+    relayed: tuple[RelayedStatus, ...] = ()
+    """Pairs of peers whose packets this one forwards."""
     indirect: tuple[PathStatus, ...] = ()
     """All ways in the whole mesh that are not direct."""
     counters: Mapping[str, int] = {}
@@ -135,7 +157,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[str, ...]
     """Names of the peers that it has control links with."""
     via: str | None
-    """How packets go there: "direct", or the name of a relay."""
+    """How packets go there: "direct", the name of a relay, or None if no way has been found yet."""
     datapath: str | None
     endpoint: str | None
     """"address:port" that its WireGuard packets are sent to now."""
@@ -159,6 +181,12 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent itself found wrong with the way there."""
     secrets: tuple[str, ...] = ()
     """Fingerprints of the cluster secrets that it accepts, the one that it shows first; empty if it does not tell."""
+    path_since_s: float | None = None
+    """Since when packets have gone this way."""
+    why_not_direct: str | None = None
+    """Why not directly; None if they do, or for ourselves."""
+    loss: float | None = None
+    """Lost share of the last questions through the tunnel, 0…1."""
     dial_failure: str | None = None
     """Why our last attempt at a control link with it failed."""
 

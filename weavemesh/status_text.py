@@ -4,7 +4,7 @@ Labels end in column 15; blocks begin with "Service:". New are the verdict and t
 top, units, and a sentence with its remedy wherever something is not right. What is right, `weavemesh.verdict` says.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from weavemesh.measure import duration, printable, round_trip, size
 from weavemesh.status import (
@@ -196,7 +196,38 @@ def connections(report: StatusReport) -> str:
     )
     if not order:
         return "no connections\n"
-    return _table(("", "ADDRESS", "STATE", "PEER", "RTT", "SINCE", "INFO"), [_connection_row(link) for link in order])
+    links = _table(("", "ADDRESS", "STATE", "PEER", "RTT", "SINCE", "INFO"), [_connection_row(link) for link in order])
+    return links + _paths(report)
+
+
+def _paths(report: StatusReport) -> str:
+    """A line for each way of our packets; nothing where none is known."""
+    names = {peer.name: title(nickname=peer.nickname, name=peer.name) for peer in report.peers}
+    rows = [
+        [
+            names[peer.name],
+            "none"
+            if peer.via is None
+            else "direct"
+            if peer.via == "direct"
+            else f"over {names.get(peer.via, peer.via)}",
+            peer.endpoint or _NOTHING,
+            _NOTHING if peer.rtt_ms is None else round_trip(peer.rtt_ms),
+            _NOTHING if peer.loss is None else f"{100 * peer.loss:.0f} %",
+            _NOTHING if peer.path_since_s is None else duration(peer.path_since_s),
+            peer.why_not_direct or "",
+        ]
+        for peer in report.peers
+        if not peer.ourselves and (peer.via is not None or peer.why_not_direct)
+    ]
+    header = ("PATH TO", "WAY", "ENDPOINT", "RTT", "LOSS", "SINCE", "WHY NOT DIRECT")
+    return f"\n{_table(header, rows)}" if rows else ""
+
+
+def _way(peer: PeerStatus, names: Mapping[str, str]) -> str:
+    if peer.via is None or peer.via == "direct":
+        return peer.via or "none"
+    return f"over {names.get(peer.via, peer.via)}"
 
 
 def _connection_row(link: ConnectionStatus) -> list[str]:

@@ -52,6 +52,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Annotated[tuple[Word, ...], msgspec.Meta(max_length=SECRETS_MAX)] = ()
     """Fingerprints of the cluster secrets that it accepts, the one that it shows first; empty before release 0.2."""
 
+    seen_as: Annotated[tuple[Word, ...], msgspec.Meta(max_length=ENDPOINTS_MAX)] = ()
+    """Where others see its WireGuard packets come from."""
+    relay_ports: tuple[Port, Port] | None = None
+    """UDP ports, the first and the last, at which it forwards for others; None if it does not."""
+
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Read what `encode` wrote, in this release or a later one. SummaryInvalid if it cannot be."""
@@ -70,6 +75,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         try:
             summary.advertised_endpoints()
             summary.own_endpoints()
+            summary.seen_endpoints()
             if summary.overlay_ipv4 is not None:
                 ipaddress.IPv4Address(summary.overlay_ipv4)
         except ValueError as error:
@@ -86,14 +92,23 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     def advertised_endpoints(self) -> tuple[Endpoint, ...]:
         """`advertised` as values, in the same order."""
-        return tuple(_endpoint(text) for text in self.advertised)
+        return tuple(endpoint_of(text) for text in self.advertised)
 
     def own_endpoints(self) -> tuple[Endpoint, ...]:
         """`endpoints` as values, in the same order."""
-        return tuple(_endpoint(text) for text in self.endpoints)
+        return tuple(endpoint_of(text) for text in self.endpoints)
+
+    def seen_endpoints(self) -> tuple[Endpoint, ...]:
+        """`seen_as` as values, in the same order."""
+        return tuple(endpoint_of(text) for text in self.seen_as)
+
+    def relaying(self) -> range:
+        """`relay_ports` as a range; empty if it does not forward."""
+        return range(0) if self.relay_ports is None else range(self.relay_ports[0], self.relay_ports[1] + 1)
 
 
-def _endpoint(text: str) -> Endpoint:
+def endpoint_of(text: str) -> Endpoint:
+    """The endpoint written like this; ValueError for anything else."""
     host, colon, port = text.rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise ValueError(f"{text!r} is no address with a port")

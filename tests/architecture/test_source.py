@@ -19,6 +19,10 @@ TESTED_ELSEWHERE = {
     "weavemesh/__main__.py": "tests/e2e: runs the command line",
     "weavemesh/kernel/device.py": "tests/kernel/test_userspace.py, test_wireguard.py: a protocol and its error",
     "weavemesh/cni/door.py": "tests/unit/…/cni/fake_doors.py, tests/kernel/cni_agent.py: two protocols",
+    "weavemesh/arrival.py": "tests/e2e: what the start waits for",
+    "weavemesh/pathing.py": "tests/e2e/test_nat.py: real sockets, NATs and devices",
+    "weavemesh/overlay/pathevent.py": "tests/unit/…/test_path.py: the words of that machine",
+    "weavemesh/overlay/pathtime.py": "tests/unit/…/test_path.py: the times of that machine",
     "weavemesh/overlay/tunnel.py": "tests/kernel/test_applier.py, tests/unit/…/test_fake.py: a protocol and its report",
 }
 """Modules without a test file of their own, and what tests them."""

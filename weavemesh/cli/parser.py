@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_up(commands)
     _add_status(commands)
+    _add_explain(commands)
     _add_connect(commands)
     _add_ring(commands)
     _add_stop(commands)
@@ -96,6 +97,7 @@ def _add_network_options(up: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--advertise", action="append", metavar="ADDRESS[:PORT]", help="where others reach this host, as behind a NAT"
     )
+    network.add_argument("--no-relay", action="store_true", default=None, help="forward nothing for other peers")
     network.add_argument("--no-discovery", action="store_true", default=None, help="dial only the hosts given")
     network.add_argument(
         "--no-masquerade",
@@ -142,6 +144,40 @@ def _add_status(commands: Commands) -> None:
         help="one part in full",
     )
     _json(status)
+
+
+def _add_explain(commands: Commands) -> None:
+    why = _add(
+        commands,
+        "why",
+        "explain:explain_path",
+        "explain how packets go between two peers or pods, and why not directly",
+        example="weavemesh why web3 10.32.0.7",
+    )
+    why.add_argument("one", metavar="A", help="a peer's nickname or name, or an address of a pod or peer")
+    why.add_argument("other", nargs="?", metavar="B", help="the same (this peer)")
+    _json(why)
+    ping = _add(
+        commands,
+        "ping",
+        "ping:ping",
+        "ask a peer through its tunnel, as often as told; or find the largest packet that passes",
+        example="weavemesh ping web3 --mtu",
+        more="The exit status is 0 if it answered at all.",
+    )
+    ping.add_argument("peer", metavar="PEER", help="its nickname or name, or an address of its")
+    ping.add_argument("-c", "--count", type=int, default=3, metavar="N", help="so many questions (3)")
+    ping.add_argument("-i", "--interval", type=_seconds, default=0.5, metavar="S", help="seconds between two (0.5)")
+    ping.add_argument("--mtu", action="store_true", help="find the largest packet that passes")
+    _json(ping)
+    netcheck = _add(
+        commands,
+        "netcheck",
+        "explain:check_network",
+        "show where others see this host, and what NAT it is behind",
+        example="weavemesh netcheck",
+    )
+    _json(netcheck)
 
 
 def _add_connect(commands: Commands) -> None:

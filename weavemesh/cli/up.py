@@ -69,6 +69,7 @@ def _given(arguments: argparse.Namespace) -> Options:
         force_weak_secret=arguments.force_weak_secret,
         no_discovery=arguments.no_discovery,
         no_masquerade=arguments.no_masquerade,
+        no_relay=arguments.no_relay,
         log_level=arguments.log_level,
     )
 

@@ -57,6 +57,11 @@ class Device(Protocol):
         """Add or change these peers, in this order; the others are not touched. After an error some may have been."""
         ...
 
+    async def renew_peer(self, peer: SetPeer) -> None:
+        """Remove this peer and make it again as it is given, in one request: no handshake that was begun counts any
+        more, so the next one need not wait."""
+        ...
+
     async def discard_allowed_ips(self, allowed_ips: tuple[IPNetwork, ...]) -> None:
         """Take allowed IPs from whichever peers have them."""
         ...

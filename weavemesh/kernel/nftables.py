@@ -79,6 +79,16 @@ async def apply(table: Table) -> str:
     return listing
 
 
+async def run(script: str) -> None:
+    """Performs commands in the language of `nft -f`, all or none: for changes of elements. NftablesError."""
+    await _run("-f", "-", stdin=script)
+
+
+async def list_set(family: Family, table: str, name: str) -> str:
+    """A set with its elements and their counters, as the JSON of libnftables-json(5). NftablesError."""
+    return await _run("-j", "list", "set", family, table, name)
+
+
 async def read(family: Family, name: str) -> str | None:
     """The table as the kernel has it, without counters; None if there is none. Equal texts mean equal tables."""
     try:

@@ -65,6 +65,12 @@ def encode_peer(change: SetPeer) -> str:
     return _request(lines)
 
 
+def encode_renewal(peer: SetPeer) -> str:
+    """Request that removes one peer and makes it again."""
+    removal = f"public_key={bytes(peer.public_key).hex()}\nremove=true\n"
+    return "set=1\n" + removal + encode_peer(peer).removeprefix("set=1\n")
+
+
 def encode_discard(allowed_ips: tuple[IPNetwork, ...]) -> str:
     """Request that moves allowed IPs to a peer that nobody is, and removes that peer."""
     key = bytes(DISCARD_KEY).hex()

@@ -28,6 +28,7 @@ from weavemesh.kernel.uapi import (
     encode_discard,
     encode_peer,
     encode_removal,
+    encode_renewal,
 )
 from weavemesh.overlay.diff import SetPeer
 from weavemesh.overlay.state import IPNetwork, PrivateKey, PublicKey
@@ -128,6 +129,10 @@ class Userspace:
         """See Device."""
         for change in changes:
             await self._speak(encode_peer(change))
+
+    async def renew_peer(self, peer: SetPeer) -> None:
+        """See Device."""
+        await self._speak(encode_renewal(peer))
 
     async def discard_allowed_ips(self, allowed_ips: tuple[IPNetwork, ...]) -> None:
         """See Device."""

@@ -79,6 +79,15 @@ def remove_peer(interface: str, public_key: PublicKey) -> bytes:
     return _with_peers(interface, [_peer(public_key, struct.pack("=I", _REMOVE_ME), b"")])
 
 
+def renew_peer(interface: str, peer: SetPeer) -> Iterator[bytes]:
+    """Remove the peer and make it again: in one request, unless it has many allowed IPs."""
+    removal = _peer(peer.public_key, struct.pack("=I", _REMOVE_ME), b"")
+    first, *rest = _parts(peer)
+    yield _with_peers(interface, [removal, first])
+    for part in rest:
+        yield _with_peers(interface, [part])
+
+
 def decode_device(payloads: Iterable[memoryview]) -> DeviceState:
     """What a dump says: peers, and one peer's allowed IPs, may go on in later messages."""
     private_key: PrivateKey | None = None

@@ -76,6 +76,10 @@ class KernelWireGuard:
             await self._in_thread(lambda: _thread_napi(self._interface))
             self._threaded = True
 
+    async def renew_peer(self, peer: SetPeer) -> None:
+        """See Device."""
+        await self._change(list(wgmessage.renew_peer(self._interface, peer)))
+
     async def discard_allowed_ips(self, allowed_ips: tuple[IPNetwork, ...]) -> None:
         """See Device."""
         taker = SetPeer(DISCARD_KEY, exists=False, preshared_key=None, endpoint=None, allowed_ips=allowed_ips)

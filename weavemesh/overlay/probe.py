@@ -1,16 +1,17 @@
 """Which tunnels are alive: asks every peer through its tunnel and keeps round-trip time, loss and last answer.
 
-Pure: it says whom to ask and is told who answered. What it is not: a path finder; it only measures what is there.
-Its counterpart is `weavemesh.probing`, which owns the UDP socket inside the mesh.
+Pure: it says whom to ask and is told who answered. What it is not: a path finder (`path.py`); it only measures what is
+there. Its counterpart is `weavemesh.probing`, which owns the UDP socket inside the mesh.
 
 Theory of operation
 -------------------
 Each peer with an address in the mesh has one `Probing`. A fresh one is asked after `SETTLE_S` (both sides should
-have set up the tunnel by then: WireGuard repeats a lost handshake only after 5 s), then at short intervals until it
-has answered once, then at the steady interval. The steady interval grows with the number of peers so that one peer
-sends no more than `PROBES_PER_SECOND` in the long run: the cost of probing does not grow with the mesh. When many are
-fresh at once they wait in line behind `BURST`, since each first probe costs both ends a handshake.
-A probe that is not answered within `ANSWER_TIMEOUT_S` counts as lost.
+have set up the tunnel by then), then at short intervals until it has answered once. A tunnel in use is asked about once
+a second. All others together are asked `IDLE_PROBES_PER_SECOND` times: so the cost of probing does not grow with the
+mesh. When many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a handshake.
+A question without an answer after a few round-trip times is asked again at short intervals; several in a row
+without any make the tunnel *silent*, which is told once. A probe that is not answered within `ANSWER_TIMEOUT_S` counts
+as lost.
 """
 
 from collections.abc import Mapping
@@ -27,26 +28,37 @@ ProbeName = NewType("ProbeName", str)
 
 SETTLE_S = 0.15
 IMPATIENT_INTERVAL_S = 0.5
-STEADY_INTERVAL_S = 2.0
-PROBES_PER_SECOND = 2.0
 PROBES_PER_SECOND_MAX = 20.0
 """While many peers are fresh; `BURST` of them at once."""
 BURST = 16
+USED_INTERVAL_S = 1.0
+IDLE_INTERVAL_S = 2.0
+"""The shortest interval of a tunnel that is not in use."""
+IDLE_PROBES_PER_SECOND = 2.0
 ANSWER_TIMEOUT_S = 2.0
+MISSED_AFTER_S = 0.3
+"""Or three round-trip times and a bit, if that is more: then the question is asked again."""
+AGAIN_INTERVAL_S = 0.15
+SILENT_AFTER_QUESTIONS = 4
+"""That many in a row, all of them overdue, make a tunnel silent."""
 LOSS_WINDOW = 16
 """Loss is told of the last so many probes of a peer."""
 RTT_SMOOTHING = 0.25
 """Weight of a new sample in the smoothed round-trip time (RFC 6298 uses 1/8; probes are rarer than segments)."""
 SILENT_AFTER_S = 10.0
-"""Without an answer for so long a tunnel that did answer counts as silent, unless it is asked more seldom."""
-PROBES_LOST_IN_SILENCE = 2.5
-"""Where the steady interval is long, this many of them."""
+"""Without an answer for so long a tunnel in use that did answer counts as silent."""
 
 
 class ProbeTargets(Struct, frozen=True):
     """Input: the peers to watch now and their addresses in the mesh; replaces the set before."""
 
     addresses: Mapping[ProbeName, IPv4Address]
+
+
+class TunnelsInUse(Struct, frozen=True):
+    """Input: whose tunnels carry somebody's packets now; replaces the set before."""
+
+    peers: frozenset[ProbeName]
 
 
 class ProbeAnswered(Struct, frozen=True):
@@ -56,7 +68,13 @@ class ProbeAnswered(Struct, frozen=True):
     source: IPv4Address
 
 
-ProbeInput = ProbeTargets | ProbeAnswered
+class ProbeAtOnce(Struct, frozen=True):
+    """Input: the path to this peer has changed; ask it now."""
+
+    peer: ProbeName
+
+
+ProbeInput = ProbeTargets | TunnelsInUse | ProbeAnswered | ProbeAtOnce
 
 
 class SendProbe(Struct, frozen=True):
@@ -66,13 +84,22 @@ class SendProbe(Struct, frozen=True):
     nonce: int
 
 
-class FirstAnswer(Struct, frozen=True):
-    """Output: this peer answered through its tunnel, the first time or after a silence."""
+class TunnelAlive(Struct, frozen=True):
+    """Output: this peer answered through its tunnel after so many seconds."""
+
+    peer: ProbeName
+    rtt_s: float
+    is_first: bool
+    """The first time, or after a silence."""
+
+
+class TunnelDead(Struct, frozen=True):
+    """Output: several questions in a row had no answer; told once in a silence."""
 
     peer: ProbeName
 
 
-ProbeOutput = SendProbe | FirstAnswer
+ProbeOutput = SendProbe | TunnelAlive | TunnelDead
 
 
 class TunnelHealth(Struct, frozen=True):
@@ -84,12 +111,16 @@ class TunnelHealth(Struct, frozen=True):
     """When the last answer came, on the clock of `now`."""
     loss: float
     """Lost share of the last `LOSS_WINDOW` probes, 0 to 1."""
+    silent: bool = False
+    """The last questions had no answer."""
     silent_after_s: float = SILENT_AFTER_S
-    """How old the last answer of a tunnel that works may be, in seconds."""
+    """Without an answer for so long it counts as dead, also if nobody asked."""
 
     def is_alive(self, now: float) -> bool:
         """It has answered lately."""
-        return self.last_answer is not None and now - self.last_answer <= self.silent_after_s
+        if self.last_answer is None or self.silent:
+            return False
+        return now - self.last_answer <= self.silent_after_s
 
 
 class _Probing(Struct):
@@ -97,11 +128,18 @@ class _Probing(Struct):
     next_at: float
     rtt_s: float | None = None
     last_answer: float | None = None
+    silent: bool = False
+    unanswered: list[float] = field(default_factory=list)
+    """When the questions were asked that had no answer since the last one that had."""
     lost: list[bool] = field(default_factory=list)
 
     def note(self, *, lost: bool) -> None:
         self.lost.append(lost)
         del self.lost[:-LOSS_WINDOW]
+
+    def patience_s(self) -> float:
+        """After how long a question is overdue."""
+        return max(MISSED_AFTER_S, 3 * (self.rtt_s or 0.0) + 0.1)
 
 
 class Prober:
@@ -109,22 +147,34 @@ class Prober:
 
     def __init__(self, *, rng: Random) -> None:
         self._rng = rng
-        self._addresses: Mapping[ProbeName, IPv4Address] = {}
         self._probings: dict[ProbeName, _Probing] = {}
+        self._used: frozenset[ProbeName] = frozenset()
+        self._addresses: Mapping[ProbeName, IPv4Address] = {}
         self._line: list[tuple[float, ProbeName]] = []
         """A heap of who is to be asked when; entries that their `Probing` does not bear out are left from before."""
+        self._fresh: list[tuple[float, ProbeName]] = []
+        """The same of those that have never answered."""
         self._waiting: dict[int, tuple[ProbeName, float]] = {}
         """By nonce, oldest first."""
         self._paced_at = -inf
-        """When the probes sent so far would have been sent at the greatest pace."""
+        """When the probes to fresh ones so far would have been sent at the greatest pace."""
         self._outputs: list[ProbeOutput] = []
 
     def receive(self, event: ProbeInput, now: float) -> None:
         match event:
             case ProbeTargets():
                 self._retarget(event.addresses, now)
+            case TunnelsInUse(peers=peers):
+                for name in sorted(peers - self._used):
+                    if (probing := self._probings.get(name)) is not None:
+                        when = now + self._rng.uniform(0, USED_INTERVAL_S)
+                        self._ask_at(min(probing.next_at, when), name, probing)
+                self._used = peers
             case ProbeAnswered():
                 self._answered(event, now)
+            case ProbeAtOnce(peer=peer):
+                if (probing := self._probings.get(peer)) is not None:
+                    self._ask_at(now, peer, probing)
             case _:
                 assert_never(event)
 
@@ -136,16 +186,17 @@ class Prober:
             del self._waiting[nonce]
             if probing := self._probings.get(name):
                 probing.note(lost=True)
-        while self._line and self._line[0][0] <= now and self._may_send_at() <= now:
-            due, name = heappop(self._line)
-            probing = self._probings.get(name)
-            if probing is not None and probing.next_at == due:
-                self._send(name, probing, now)
+        while self._line and self._line[0][0] <= now:
+            self._take_from(self._line, now)
+        while self._fresh and self._fresh[0][0] <= now and self._may_send_at() <= now:
+            self._take_from(self._fresh, now)
 
     def deadline(self) -> float | None:
         times = []
         if self._line:
-            times.append(max(self._line[0][0], self._may_send_at()))
+            times.append(self._line[0][0])
+        if self._fresh:
+            times.append(max(self._fresh[0][0], self._may_send_at()))
         if self._waiting:
             times.append(next(iter(self._waiting.values()))[1] + ANSWER_TIMEOUT_S)
         return min(times, default=None)
@@ -160,7 +211,8 @@ class Prober:
         if probing is None:
             return None
         loss = sum(probing.lost) / len(probing.lost) if probing.lost else 0.0
-        return TunnelHealth(probing.rtt_s, probing.last_answer, loss, self._silent_after_s())
+        silent_after_s = max(SILENT_AFTER_S, 2.5 * self._interval_s(name, probing))
+        return TunnelHealth(probing.rtt_s, probing.last_answer, loss, probing.silent, silent_after_s)
 
     def _retarget(self, addresses: Mapping[ProbeName, IPv4Address], now: float) -> None:
         if addresses == self._addresses:
@@ -170,20 +222,44 @@ class Prober:
             del self._probings[name]
         for name in sorted(addresses):
             if name not in self._probings:
-                self._probings[name] = _Probing(addresses[name], now + SETTLE_S)
-                heappush(self._line, (now + SETTLE_S, name))
+                self._probings[name] = probing = _Probing(addresses[name], now + SETTLE_S)
+                self._ask_at(now + SETTLE_S, name, probing)
+
+    def _ask_at(self, when: float, name: ProbeName, probing: _Probing) -> None:
+        probing.next_at = when
+        heappush(self._fresh if probing.last_answer is None else self._line, (when, name))
+
+    def _take_from(self, line: list[tuple[float, ProbeName]], now: float) -> None:
+        due, name = heappop(line)
+        probing = self._probings.get(name)
+        if probing is not None and probing.next_at == due:
+            self._ask(name, probing, now)
 
     def _may_send_at(self) -> float:
-        """When the pace lets the next probe go (a leaky bucket, ITU-T I.371's virtual scheduling)."""
+        """When the pace lets the next probe to a fresh one go (a leaky bucket, ITU-T I.371's virtual scheduling)."""
         return self._paced_at - (BURST - 1) / PROBES_PER_SECOND_MAX
 
-    def _send(self, name: ProbeName, probing: _Probing, now: float) -> None:
-        self._paced_at = max(self._paced_at, now) + 1 / PROBES_PER_SECOND_MAX
+    def _ask(self, name: ProbeName, probing: _Probing, now: float) -> None:
+        """Ask, or find that it is silent; and see when to look at it again."""
+        overdue = len(probing.unanswered) and now - probing.unanswered[-1] >= probing.patience_s()
+        was_alive = probing.last_answer is not None and not probing.silent
+        if was_alive and overdue and len(probing.unanswered) >= SILENT_AFTER_QUESTIONS:
+            probing.silent = True
+            self._outputs.append(TunnelDead(name))
         nonce = self._rng.getrandbits(64)
         self._waiting[nonce] = (name, now)
+        probing.unanswered.append(now)
+        del probing.unanswered[:-SILENT_AFTER_QUESTIONS]
         self._outputs.append(SendProbe(probing.address, nonce))
-        probing.next_at = now + self._interval_s(probing) * self._rng.uniform(0.9, 1.1)
-        heappush(self._line, (probing.next_at, name))
+        if probing.last_answer is None:
+            self._paced_at = max(self._paced_at, now) + 1 / PROBES_PER_SECOND_MAX
+        if probing.last_answer is None or probing.silent:
+            pause_s = self._interval_s(name, probing) * self._rng.uniform(0.9, 1.1)
+        elif len(probing.unanswered) == 1 or len(probing.unanswered) >= SILENT_AFTER_QUESTIONS:
+            pause_s = probing.patience_s()
+        else:
+            pause_s = AGAIN_INTERVAL_S
+        self._ask_at(now + pause_s, name, probing)
 
     def _answered(self, event: ProbeAnswered, now: float) -> None:
         name, sent = self._waiting.get(event.nonce, (None, 0.0))
@@ -194,20 +270,20 @@ class Prober:
             return  # an answer through another's tunnel proves nothing
         del self._waiting[event.nonce]
         sample = now - sent
-        was_alive = probing.last_answer is not None and now - probing.last_answer <= self._silent_after_s()
+        is_first = probing.last_answer is None or probing.silent
         probing.rtt_s = sample if probing.rtt_s is None else probing.rtt_s + RTT_SMOOTHING * (sample - probing.rtt_s)
-        probing.last_answer = now
+        probing.last_answer, probing.silent = now, False
+        probing.unanswered.clear()
         probing.note(lost=False)
-        if not was_alive:
-            self._outputs.append(FirstAnswer(name))
+        # Never in the past: an answer may come later than the next question would have been due.
+        when = max(now, sent + self._interval_s(name, probing) * self._rng.uniform(0.9, 1.1))
+        self._ask_at(when, name, probing)
+        self._outputs.append(TunnelAlive(name, sample, is_first))
 
-    def _interval_s(self, probing: _Probing) -> float:
+    def _interval_s(self, name: ProbeName, probing: _Probing) -> float:
+        if name in self._used:
+            return USED_INTERVAL_S
         if probing.last_answer is None and len(self._probings) <= BURST:
             return IMPATIENT_INTERVAL_S
-        return self._steady_interval_s()
-
-    def _steady_interval_s(self) -> float:
-        return max(STEADY_INTERVAL_S, len(self._probings) / PROBES_PER_SECOND)
-
-    def _silent_after_s(self) -> float:
-        return max(SILENT_AFTER_S, PROBES_LOST_IN_SILENCE * self._steady_interval_s())
+        idle = len(self._probings) - len(self._used)
+        return max(IDLE_INTERVAL_S, idle / IDLE_PROBES_PER_SECOND)

@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from weavemesh.overlay.diff import Action
-from weavemesh.overlay.state import DesiredState, IPAddress, IPNetwork, ObservedState
+from weavemesh.overlay.state import DesiredState, Endpoint, IPAddress, IPNetwork, ObservedPeer, ObservedState, PublicKey
 
 
 class ApplyReport(Struct, frozen=True):
@@ -52,4 +52,24 @@ class Tunnel(Protocol):
 
     async def close(self) -> None:
         """Let go of it; the data path stays."""
+        ...
+
+
+class Steering(Protocol):
+    """What of a device the search for paths needs."""
+
+    async def peers(self) -> tuple[ObservedPeer, ...]:
+        """What the device shows of each peer."""
+        ...
+
+    async def steer(self, public_key: PublicKey, endpoint: Endpoint, *, greet: bool, renew: bool) -> None:
+        """Have packets for this peer, if the device has it, go there from now on.
+
+        `greet` says something at once. `renew` does so even where a handshake was tried elsewhere a moment ago, if
+        there is no session that would be lost.
+        """
+        ...
+
+    async def host_addresses(self) -> tuple[IPAddress, ...]:
+        """Addresses under which others may reach this host, the most likely first."""
         ...

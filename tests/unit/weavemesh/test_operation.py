@@ -19,11 +19,14 @@ from weavemesh.api.message import ConnectRequest, ForgetRequest, StopRequest
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.config import check
 from weavemesh.error import UserError
+from weavemesh.kernel.steering import DeviceSteering
+from weavemesh.kernel.userspace import Userspace
 from weavemesh.membership import Membership
 from weavemesh.operation import Operation
 from weavemesh.option import Options, save_options, saved_options
 from weavemesh.overlay.probe import Prober
-from weavemesh.overlay.state import PublicKey
+from weavemesh.overlay.state import IPAddress, PublicKey
+from weavemesh.pathing import PathFinder
 from weavemesh.podside import PodSide
 from weavemesh.pool import AddressPool
 from weavemesh.probing import TunnelProbes
@@ -60,6 +63,7 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
         readiness = ReadinessLog()
         readiness.finish("ready")
         pods = PodSide(pool, ula=lambda: None, mtu=lambda: 1420, interface="wm0", masquerade=True)
+        probes = TunnelProbes(Prober(rng=Random(1)), hear=lambda _: None)
         save_options(tmp_path, Options())
         operation = Operation(
             config=check(Options(), state_dir=tmp_path, run_dir=tmp_path, environment={}),
@@ -74,7 +78,19 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
             membership=Membership(
                 peer.mesh, pool, targets=(), feed=lambda event: peer.mesh.receive(event, 0.0), removed=lambda: None
             ),
-            probes=TunnelProbes(Prober(rng=Random(1)), first_answer=lambda _: None),
+            probes=probes,
+            paths=PathFinder(
+                name=peer.identity.name,
+                port=6783,
+                relays=True,
+                tunnel=DeviceSteering(Userspace("wmnone"), no_addresses),
+                probes=probes,
+                send_call=lambda _peer, _content: None,
+                report=lambda _: None,
+                chose=lambda _: None,
+                seen_elsewhere=lambda: None,
+                moved=lambda _: None,
+            ),
             kernel=RecordingTunnel(),
             podside=pods,
             readiness=readiness,
@@ -86,6 +102,10 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
         await pods.close()
 
     asyncio.run(scenario())
+
+
+async def no_addresses() -> tuple[IPAddress, ...]:
+    return ()
 
 
 def test_a_new_key_is_named_and_made_only_when_ready(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_peer_is_translated_once_for_each_change_of_it() -> None:
         network = MemoryNetwork()
         ours, theirs = LinkedPeer(network, "192.0.2.1"), LinkedPeer(network, "192.0.2.2")
         keys = [ours.identity.wireguard_public_key]
-        book = PeerBook(ours.mesh, own_key=lambda: keys[-1], secrets=SECRETS)
+        book = PeerBook(ours.mesh, own_key=lambda: keys[-1], secrets=SECRETS, chosen=lambda _: None)
         assert (book.planned(), book.probe_addresses(everything)) == ((), {})
         async with running(ours, theirs):
             theirs.driver.feed(said(theirs, address=None))
@@ -87,7 +87,9 @@ def test_ourselves_and_peers_that_say_nothing_sensible_are_not_in_it() -> None:
         async with running(ours, theirs):
             ours.connect("192.0.2.2")
             await ours.until(lambda: len(ours.mesh.peers()) == 2)
-            book = PeerBook(ours.mesh, own_key=lambda: ours.identity.wireguard_public_key, secrets=SECRETS)
+            book = PeerBook(
+                ours.mesh, own_key=lambda: ours.identity.wireguard_public_key, secrets=SECRETS, chosen=lambda _: None
+            )
             assert (book.planned(), book.probe_addresses(everything)) == ((), {})
 
     asyncio.run(scenario())

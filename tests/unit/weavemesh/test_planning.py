@@ -75,7 +75,7 @@ def view(said: bytes | None, *, hops: int | None = 1, link_address: str | None =
 def planned(one: PeerView) -> PlannedPeer:
     said = summary_of(one)
     assert said is not None
-    return planned_peer(one, said, own_key=OURS.wireguard_public_key, secrets=Secrets(SECRET))
+    return planned_peer(one, said, own_key=OURS.wireguard_public_key, secrets=Secrets(SECRET), chosen=None)
 
 
 def endpoints_of(one: PeerView) -> list[str]:

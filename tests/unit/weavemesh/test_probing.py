@@ -18,8 +18,8 @@ PEER = ProbeName("other")
 def test_a_peer_that_answers_is_alive_and_measured() -> None:
     async def scenario() -> None:
         answered = asyncio.Event()
-        one = TunnelProbes(Prober(rng=Random(1)), first_answer=lambda _: answered.set())
-        other = TunnelProbes(Prober(rng=Random(2)), first_answer=lambda _: None)
+        one = TunnelProbes(Prober(rng=Random(1)), hear=lambda _: answered.set())
+        other = TunnelProbes(Prober(rng=Random(2)), hear=lambda _: None)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one.run(ONE)), group.create_task(other.run(OTHER))]
             one.watch({PEER: OTHER})
@@ -36,7 +36,7 @@ def test_a_peer_that_answers_is_alive_and_measured() -> None:
 
 def test_garbage_gets_no_answer_and_does_no_harm() -> None:
     async def scenario() -> None:
-        other = TunnelProbes(Prober(rng=Random(2)), first_answer=lambda _: None)
+        other = TunnelProbes(Prober(rng=Random(2)), hear=lambda _: None)
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.setblocking(False)
@@ -58,7 +58,7 @@ def test_garbage_gets_no_answer_and_does_no_harm() -> None:
 
 def test_a_taken_port_is_told() -> None:
     async def scenario() -> None:
-        await TunnelProbes(Prober(rng=Random(1)), first_answer=lambda _: None).run(ONE)
+        await TunnelProbes(Prober(rng=Random(1)), hear=lambda _: None).run(ONE)
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((str(ONE), PROBE_PORT))

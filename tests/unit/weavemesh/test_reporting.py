@@ -8,6 +8,7 @@ from gossip import CloneView, PathReport, PeerView, Target, TargetPhase, TargetV
 from ipam_crdt import IpamStatus, Owner, OwnerStatus
 from tests.unit.weavemesh.test_planning import OURS, THEIRS, summary, view
 from weavemesh import reporting
+from weavemesh.overlay.pathevent import PathView
 from weavemesh.overlay.plan import ula_prefix
 from weavemesh.overlay.probe import SILENT_AFTER_S, TunnelHealth
 from weavemesh.overlay.state import Endpoint, ObservedPeer
@@ -30,7 +31,13 @@ def observed(endpoint: str = "198.51.100.7") -> ObservedPeer:
     )
 
 
-def known(peer: PeerView, *, tunnel: ObservedPeer | None = None, health: TunnelHealth | None = None) -> Known:
+def known(
+    peer: PeerView,
+    *,
+    tunnel: ObservedPeer | None = None,
+    health: TunnelHealth | None = None,
+    path: PathView | None = None,
+) -> Known:
     owned = (IPv4Network("10.40.0.0/13"),)
     return Known(
         now=NOW,
@@ -40,6 +47,7 @@ def known(peer: PeerView, *, tunnel: ObservedPeer | None = None, health: TunnelH
         targets=(),
         tunnels={tunnel.public_key: tunnel} if tunnel else {},
         health=lambda _: health,
+        path=lambda _: path,
         ring=IpamStatus(
             universe=IPv4Network("10.32.0.0/12"),
             ring_id=RING_ID,
@@ -174,3 +182,9 @@ def test_a_clone_is_named_as_far_as_it_is_known() -> None:
     )
     assert f"another machine ({said.nickname}, 10.0.0.5:6783, 192.0.2.7:1) uses" in named.sentence
     assert "weavemesh reset" in named.remedy
+
+
+def test_a_relayed_path_is_told_with_its_reason() -> None:
+    peer = view(summary().encode(), link_address="198.51.100.7:40112")
+    told = theirs(known(peer, path=PathView("relay", None, NOW - 5, (), "no answer from 198.51.100.7:6783")))
+    assert (told.via, told.path_since_s, told.why_not_direct) == ("relay", 5.0, "no answer from 198.51.100.7:6783")

@@ -58,6 +58,10 @@ SOUND_CONNECTIONS = """\
     ADDRESS          STATE        PEER                  RTT      SINCE      INFO
 ->  192.0.2.2:6783   established  bbbbbbbbbbbbbbbb(n2)  0.50 ms  3 h 3 min  encrypted, TLS 1.3
 <-  192.0.2.3:40112  established  cccccccccccccccc(n3)  12.0 ms  3 h 3 min  encrypted, TLS 1.3
+
+PATH TO               WAY     ENDPOINT        RTT      LOSS    SINCE    WHY NOT DIRECT
+bbbbbbbbbbbbbbbb(n2)  direct  192.0.2.2:6783  0.42 ms  -       -
+cccccccccccccccc(n3)  direct  192.0.2.3:6783  12.3 ms  -       -
 """
 
 SOUND_TARGETS = """\
@@ -141,6 +145,10 @@ AILING_CONNECTIONS = """\
 ->  192.0.2.2:6783   established  bbbbbbbbbbbbbbbb(n2)  0.50 ms  3 h 3 min  encrypted, TLS 1.3
 <-  192.0.2.3:40112  established  cccccccccccccccc(n3)  12.0 ms  3 h 3 min  encrypted, TLS 1.3
 ->  host9:6783       retrying     -                     -        -          connection refused
+
+PATH TO               WAY     ENDPOINT        RTT      LOSS    SINCE    WHY NOT DIRECT
+bbbbbbbbbbbbbbbb(n2)  direct  192.0.2.2:6783  0.42 ms  -       -
+cccccccccccccccc(n3)  direct  192.0.2.3:6783  12.3 ms  -       -
 """
 
 AILING_TARGETS = """\

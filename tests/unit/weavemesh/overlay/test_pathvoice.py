@@ -1,0 +1,43 @@
+"""What the path machine says: each knock has a number of its own, is answered once, by whom it was for, in time."""
+
+from ipaddress import IPv4Address
+
+from gossip import PeerName
+from weavemesh.overlay.pathevent import Call, Knock, PathPeer, SendCall
+from weavemesh.overlay.pathtime import ANSWER_TIMEOUT_S, CALL_INTERVAL_S
+from weavemesh.overlay.pathvoice import PathVoice
+from weavemesh.overlay.state import Endpoint
+from weavemesh.overlay.way import Way
+
+A, B = PeerName("a"), PeerName("b")
+AT = Endpoint(IPv4Address("198.51.100.1"), 6783)
+
+
+def test_a_knock_is_answered_once_and_by_whom_it_was_for() -> None:
+    voice = PathVoice(lambda: (), nonce=41)
+    voice.knock(A, AT, 0.0)
+    voice.knock(A, None, 0.0)
+    assert voice.outputs() == [Knock(A, AT, 42)]
+    assert voice.answered(B, 42, 0.1) is None
+    assert voice.answered(A, 43, 0.1) is None
+    assert voice.answered(A, 42, 0.5) == (AT, None, 0.5)
+    assert voice.answered(A, 42, 0.5) is None
+
+
+def test_a_late_answer_counts_no_more() -> None:
+    voice = PathVoice(lambda: (), nonce=0)
+    voice.knock(A, AT, 0.0, bind_for=B)
+    assert voice.answered(A, 1, ANSWER_TIMEOUT_S + 0.1) is None
+    voice.forget_old_knocks(ANSWER_TIMEOUT_S + 0.1)
+    assert voice.answered(A, 1, 0.0) is None
+
+
+def test_a_peer_is_not_called_twice_in_a_moment_nor_when_it_cannot_be() -> None:
+    voice = PathVoice(lambda: (AT,), nonce=0)
+    ways = {A: Way(PathPeer((), range(0), in_touch=True)), B: Way(PathPeer((), range(0), in_touch=False))}
+    voice.call(ways, A, 0.0, reply=True)
+    voice.call(ways, A, CALL_INTERVAL_S / 2, reply=True)
+    voice.call(ways, B, 0.0, reply=True)
+    assert voice.outputs() == [SendCall(A, Call((AT,), (), (), lost=True, reply=True))]
+    voice.call(ways, A, CALL_INTERVAL_S / 2, reply=False, use=(B,))
+    assert voice.outputs() == [SendCall(A, Call((AT,), (), (B,), lost=True, reply=False))]

@@ -1,0 +1,55 @@
+"""What is known of a way: candidates in order, bounded memory, what is shown."""
+
+from ipaddress import IPv4Address
+
+from gossip import PeerName
+from weavemesh.overlay.pathevent import DIRECT, PathPeer
+from weavemesh.overlay.state import Endpoint
+from weavemesh.overlay.way import CANDIDATES_MAX, HEARD_MAX, Way
+
+
+def at(number: int) -> Endpoint:
+    return Endpoint(IPv4Address(f"198.51.100.{number}"), 6783)
+
+
+def way(*numbers: int) -> Way:
+    return Way(PathPeer(tuple(at(number) for number in numbers), range(0), in_touch=True))
+
+
+def test_what_is_in_use_comes_first_and_then_what_was_heard_last() -> None:
+    one = way(1, 2)
+    assert one.hear(at(3), 0.0) and one.hear(at(4), 1.0)
+    assert not one.hear(at(3), 2.0) and not one.hear(at(1), 3.0)
+    assert one.candidates() == [at(1), at(3), at(4), at(2)]
+    one.via, one.endpoint = DIRECT, at(4)
+    assert one.candidates() == [at(4), at(1), at(3), at(2)]
+
+
+def test_memory_is_bounded() -> None:
+    one = way(*range(100, 120))
+    for number in range(1, 50):
+        one.hear(at(number), float(number))
+    assert len(one.heard) == HEARD_MAX
+    assert len(one.candidates()) == CANDIDATES_MAX
+    assert one.candidates()[0] == at(49)
+
+
+def test_a_direct_way_needs_no_excuse_and_every_other_has_one() -> None:
+    one = way()
+    assert "not say where" in one.view().reason
+    one = way(1, 2, 3, 4, 5)
+    assert "no answer from 198.51.100.1:6783, " in one.view().reason and "others" in one.view().reason
+    one.via, one.endpoint, one.since = DIRECT, at(1), 5.0
+    assert one.view().reason == "" and one.view().since == 5.0
+    one.silent_since = 6.0
+    assert "no longer answers" in one.view().reason
+
+
+def test_a_relayed_way_that_works_again_stays_bound() -> None:
+    one = way(1)
+    relay = PeerName("r")
+    one.via, one.endpoint, one.silent_since, one.avoid[relay] = relay, at(9), 1.0, 21.0
+    one.recover(2.0)
+    assert one.view().reason.startswith("no answer") and relay not in one.avoid
+    assert one.is_relayed
+    assert one.bindings[relay].endpoint == at(9)

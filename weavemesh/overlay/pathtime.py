@@ -1,0 +1,32 @@
+"""How long the path machine (`path.py`) waits for what, in seconds, and how much it does at once."""
+
+ROUND_INTERVALS_S = (0.1, 0.2, 0.4, 0.8)
+"""Between the rounds of one search: there is one round more."""
+RELAY_AFTER_S = 0.3
+UNPAID_S = 0.5
+"""Until a round of knocks is tried again for which the purse held too little."""
+SEARCH_INTERVAL_S = 2.0
+"""After the first search without success; doubled after each."""
+SEARCH_INTERVAL_MAX_S = 30.0
+SEARCH_INTERVAL_URGENT_MAX_S = 4.0
+"""Where the peer can be called but there is no way at all."""
+ANSWER_TIMEOUT_S = 3.0
+"""A later answer to a knock counts no more."""
+REFRESH_INTERVAL_S = 15.0
+"""Many translators forget a flow after 30 s (RFC 4787 §4.3 asks for 120)."""
+ASSERT_AFTER_S = (0.2, 0.5, 1.0, 2.0)
+CALL_INTERVAL_S = 0.25
+"""At least between two calls to one peer."""
+BIND_INTERVAL_S = 0.15
+"""Until both ends are bound."""
+SETTLE_S = 1.0
+"""After going over to a relay bindings go on as often, so that the other end hears of it though some are lost."""
+BIND_TIMEOUT_S = 1.5
+REBIND_INTERVAL_S = 5.0
+RELAY_DEAF_S = 13.0
+"""A relay in use that does not answer bindings for so long is exchanged, though it may still forward."""
+AVOID_S = 20.0
+AVOID_UNBOUND_S = 3.0
+"""Where only the other end did not come: it may have been late."""
+RELAYS_AT_ONCE = 2
+RELAYS_TOLD_MAX = 8

@@ -1,0 +1,43 @@
+"""Which tunnels are in use: those that carry more than our own questions and WireGuard's. Pure."""
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from gossip import PeerName
+
+PROBE_OCTETS = 80
+"""Of one question or answer through a tunnel, as WireGuard counts it: 41 octets padded to 48, and 32."""
+IDLE_OCTETS = 260
+"""What WireGuard itself says between two looks: a handshake and a keepalive, 148 + 92 + 32 at most."""
+USED_FOR_S = 15.0
+
+
+class _Seen(Struct):
+    octets: int
+    probes: int
+    used_until: float
+
+
+class Usage:
+    """Compares what the counters show at each look."""
+
+    def __init__(self) -> None:
+        self._seen: dict[PeerName, _Seen] = {}
+
+    def look(self, octets: Mapping[PeerName, int], probes: Callable[[PeerName], int], now: float) -> set[PeerName]:
+        """Whose tunnels are in use, by octets in both directions and how many of our own datagrams were among them."""
+        for name in [name for name in self._seen if name not in octets]:
+            del self._seen[name]
+        used = set()
+        for name, total in octets.items():
+            asked = probes(name)
+            seen = self._seen.setdefault(name, _Seen(total, asked, 0.0))
+            # Counters begin anew when a tunnel does.
+            others = max(0, total - seen.octets) - PROBE_OCTETS * (asked - seen.probes)
+            if others > IDLE_OCTETS:
+                seen.used_until = now + USED_FOR_S
+            seen.octets, seen.probes = total, asked
+            if seen.used_until > now:
+                used.add(name)
+        return used

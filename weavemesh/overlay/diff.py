@@ -20,6 +20,8 @@ one, inherits where that was heard from, and is greeted at once: it cannot send 
 Not here: performing the actions (`weavemesh.kernel.applier`).
 """
 
+from typing import TypeVar
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -37,6 +39,8 @@ from weavemesh.overlay.state import (
     Route,
     WireGuardPeer,
 )
+
+T = TypeVar("T")
 
 HANDSHAKE_LIVE_S = 180.0
 """A session may be used for 180 s after its handshake (WireGuard paper, §6.1: Reject-After-Time)."""
@@ -174,17 +178,19 @@ def step(held: DesiredState, desired: DesiredState) -> tuple[Action, ...] | None
     peer more. It must be looked at where something goes that may be in use, or an endpoint changes that the device may
     have learned better. Of peers that are the very same object nothing is compared.
     """
-    before = {peer.public_key: peer for peer in held.peers}
-    changed = [peer for peer in desired.peers if before.get(peer.public_key) is not peer]
+    old_peers, new_peers = _parted(held.peers, desired.peers)
+    before = {peer.public_key: peer for peer in old_peers}
+    changed = [peer for peer in new_peers if before.get(peer.public_key) is not peer]
     present = [before[peer.public_key] for peer in changed if peer.public_key in before]
     news = len(changed) - len(present)
-    if len(held.peers) + news != len(desired.peers):
+    if len(old_peers) + news != len(new_peers):
         return None  # somebody goes
     if any(peer.endpoint != before[peer.public_key].endpoint for peer in changed if peer.public_key in before):
         return None
     if replace(held, peers=(), routes=()) != replace(desired, peers=(), routes=()):
         return None
-    routes = set(held.routes) ^ set(desired.routes)
+    old_routes, new_routes = _parted(held.routes, desired.routes)
+    routes = set(old_routes) ^ set(new_routes)
     observed = ObservedState(
         interface=held.interface,
         up=True,
@@ -196,10 +202,21 @@ def step(held: DesiredState, desired: DesiredState) -> tuple[Action, ...] | None
             ObservedPeer(peer.public_key, peer.preshared_key, peer.endpoint, peer.allowed_ips, None, 0, 0)
             for peer in present
         ),
-        routes=tuple(route for route in held.routes if route in routes),
+        routes=tuple(route for route in old_routes if route in routes),
     )
-    wish = replace(desired, peers=tuple(changed), routes=tuple(route for route in desired.routes if route in routes))
+    wish = replace(desired, peers=tuple(changed), routes=tuple(route for route in new_routes if route in routes))
     return diff(wish, observed, now=0.0)
+
+
+def _parted(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[tuple[T, ...], tuple[T, ...]]:
+    """What is left of both without the very same objects at their beginnings and at their ends."""
+    length = min(len(one), len(other))
+    start = end = 0
+    while start < length and one[start] is other[start]:
+        start += 1
+    while end < length - start and one[-1 - end] is other[-1 - end]:
+        end += 1
+    return one[start : len(one) - end], other[start : len(other) - end]
 
 
 def absent(interface: str, routes: tuple[Route, ...]) -> ObservedState:

@@ -84,7 +84,7 @@ def plan(known: PlanInput) -> DesiredState:
         tunnel, ways = _tunnel(peer, known.ranges.get(peer.name, ()), known.ula_prefix, known.address)
         peers.append(tunnel)
         routes += ways
-    routes += [Route(network, "unreachable", None) for network in _with_twins((known.universe,), known.ula_prefix)]
+    routes += _fence(known.universe, known.ula_prefix)
     return DesiredState(
         interface=known.interface,
         mtu=known.mtu,
@@ -106,6 +106,12 @@ def _tunnel(
     endpoint = peer.endpoints[0] if peer.endpoints else None
     routes = tuple(Route(network, "device", address if network.version == 4 else address6) for network in networks)
     return WireGuardPeer(peer.public_key, peer.preshared_key, endpoint, networks), routes
+
+
+@lru_cache(maxsize=1)
+def _fence(universe: IPv4Network, prefix: IPv6Network | None) -> tuple[Route, ...]:
+    """What is nobody's is dropped."""
+    return tuple(Route(network, "unreachable", None) for network in _with_twins((universe,), prefix))
 
 
 def check(known: PlanInput) -> tuple[str, ...]:

@@ -92,6 +92,9 @@ class Relay:
             return  # doubled, overtaken, or played back by somebody from elsewhere
         refused = not self._willing or (before is None and self._is_full(event.peer, event.other))
         if not refused:
+            # Who names another at this port has given up whom it named before: an end is of one pair only.
+            for former in [other for other, bound in self._bound.items() if bound.end == event.end and other != key]:
+                del self._bound[former]
             self._bound[key] = _Bound(event.end, event.nonce, event.uses, now + LEASE_S)
             self._compare()
         opposite = self._bound.get((event.other, event.peer))

@@ -47,6 +47,16 @@ def test_one_that_names_another_is_not() -> None:
     assert relay.forwardings() == ()
 
 
+def test_an_end_is_of_the_pair_that_was_named_last() -> None:
+    """A port that is free again is used for somebody else, while what it was used for before is not yet forgotten."""
+    relay = Relay(willing=True)
+    bind(relay, A, B, end(1), nonce=1)
+    bind(relay, B, A, end(2), nonce=1)
+    bind(relay, C, A, end(3), nonce=1)
+    bind(relay, A, C, end(1), nonce=2)
+    assert relay.forwardings() == (Forwarding(A, C, end(1), end(3)),)
+
+
 def test_each_end_is_told_that_the_other_sends() -> None:
     relay = Relay(willing=True)
     bind(relay, A, B, end(1), nonce=1, uses=True)
@@ -87,7 +97,7 @@ def test_an_unwilling_one_refuses() -> None:
 def test_one_peer_cannot_use_up_all() -> None:
     relay = Relay(willing=True)
     for number in range(PAIRS_OF_ONE_MAX):
-        (answer,) = bind(relay, A, PeerName(f"p{number:04}"), end(1), nonce=number + 1)
+        (answer,) = bind(relay, A, PeerName(f"p{number:04}"), end(1, port=10_000 + number), nonce=number + 1)
         assert isinstance(answer, BindAnswer) and not answer.refused
     (answer,) = bind(relay, A, B, end(1), nonce=1000)
     assert isinstance(answer, BindAnswer) and answer.refused
@@ -98,7 +108,7 @@ def test_one_peer_cannot_use_up_all() -> None:
 def test_there_is_a_limit_to_all() -> None:
     relay = Relay(willing=True)
     for number in range(PAIRS_MAX):
-        bind(relay, PeerName(f"p{number:04}"), PeerName(f"q{number:04}"), end(1), nonce=1)
+        bind(relay, PeerName(f"p{number:04}"), PeerName(f"q{number:04}"), end(1, port=10_000 + number), nonce=1)
     (answer,) = bind(relay, B, C, end(2), nonce=1)
     assert isinstance(answer, BindAnswer) and answer.refused
     (answer,) = bind(relay, PeerName("q0000"), PeerName("p0000"), end(2), nonce=1)[-1:]

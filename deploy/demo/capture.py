@@ -1,4 +1,4 @@
-"""Captures packets on a machine's interface and judges what was seen: only WireGuard and TLS, and no plaintext.
+"""Captures packets on a machine's interface and judges what was seen: only WireGuard, TLS and knocks, no plaintext.
 
 The judge is not the program under test: tcpdump writes the packets, dpkt takes them apart.
 """
@@ -16,6 +16,9 @@ from typing import Self
 import dpkt
 
 from deploy.demo.lab import Machine, end, wait_until
+from weavemesh.kernel.forwarding import RELAY_PORTS
+from weavemesh.overlay.knock import KNOCK_BYTES
+from weavemesh.overlay.knock import MAGIC as KNOCK_MAGIC
 
 TLS_RECORD_TYPES = (20, 21, 22, 23)
 """change_cipher_spec, alert, handshake, application_data (RFC 8446 §5.1)."""
@@ -33,6 +36,8 @@ class Verdict:
 
     wireguard: int = 0
     """Packets that are WireGuard messages."""
+    knocks: int = 0
+    """Knocks and their answers: the agents' own packets of fixed size, proven, about where peers are."""
     tls: int = 0
     """TCP packets of streams that consist of TLS records."""
     plain: Counter[str] = field(default_factory=Counter)
@@ -48,6 +53,7 @@ class Verdict:
 
     def add(self, other: "Verdict") -> None:
         self.wireguard += other.wireguard
+        self.knocks += other.knocks
         self.tls += other.tls
         self.plain += other.plain
         self.marker += other.marker
@@ -130,6 +136,8 @@ def judge_frames(frames: Iterable[bytes], *, port: int) -> Verdict:
         kind = _classify(frame, port, streams)
         if kind == "wireguard":
             verdict.wireguard += 1
+        elif kind == "knock":
+            verdict.knocks += 1
         elif kind == "tcp":
             verdict.tls += 1
         elif kind != "arp":
@@ -152,7 +160,9 @@ def _classify(frame: bytes, port: int, streams: dict[tuple[bytes, int, bytes, in
         return "arp" if segment.type in range(133, 138) or segment.type == 143 else "ICMPv6"  # neighbour discovery
     if isinstance(segment, dpkt.icmp.ICMP) and _returns_a_tunnel_packet(segment, port):
         return "arp"
-    if isinstance(segment, dpkt.udp.UDP) and port in (segment.sport, segment.dport):
+    if isinstance(segment, dpkt.udp.UDP) and _is_of_the_mesh(segment, port):
+        if segment.data.startswith(KNOCK_MAGIC) and len(segment.data) == KNOCK_BYTES:
+            return "knock"
         is_wireguard = segment.data[:1] and segment.data[0] in WIREGUARD_MESSAGE_TYPES and segment.data[1:4] == bytes(3)
         return "wireguard" if is_wireguard else "UDP that is not WireGuard"
     if isinstance(segment, dpkt.tcp.TCP) and port in (segment.sport, segment.dport):
@@ -162,12 +172,19 @@ def _classify(frame: bytes, port: int, streams: dict[tuple[bytes, int, bytes, in
     return f"{type(packet).__name__}/{type(segment).__name__}"
 
 
+def _is_of_the_mesh(segment: dpkt.udp.UDP, port: int) -> bool:
+    """A translator may have changed one end's port, not the other's."""
+    return any(number == port or number in RELAY_PORTS for number in (segment.sport, segment.dport))
+
+
 def _returns_a_tunnel_packet(message: dpkt.icmp.ICMP, port: int) -> bool:
-    """An error of a host without a device, about a WireGuard packet: it quotes no more than that packet's beginning."""
+    """An error, of a host without a device or of a router, about a packet of the mesh: it quotes its beginning."""
     if not isinstance(message.data, dpkt.icmp.ICMP.Unreach):
         return False
     quoted = message.data.data
-    return isinstance(quoted, dpkt.ip.IP) and isinstance(quoted.data, dpkt.udp.UDP) and quoted.data.dport == port
+    return (
+        isinstance(quoted, dpkt.ip.IP) and isinstance(quoted.data, dpkt.udp.UDP) and _is_of_the_mesh(quoted.data, port)
+    )
 
 
 def _is_tls(segments: dict[int, bytes]) -> bool:

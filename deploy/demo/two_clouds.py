@@ -187,7 +187,7 @@ def tell_verdict(story: Story, verdict: Verdict, inside: int) -> None:
     story.step("What the internet saw")
     story.check(
         verdict.wireguard > 0 and verdict.tls > 0,
-        f"{verdict.wireguard} WireGuard packets, {verdict.tls} TCP packets of TLS streams",
+        f"{verdict.wireguard} WireGuard packets, {verdict.tls} TCP packets of TLS streams, {verdict.knocks} knocks",
     )
     story.check(not verdict.plain, f"nothing else{': ' + str(dict(verdict.plain)) if verdict.plain else ''}")
     story.check(inside > 0, f"the marker that pods sent, seen inside the tunnel: {inside} times")

@@ -200,7 +200,8 @@ def tell_verdict(story: Story, capture: Path) -> None:
     verdict = judge_frames(frames_inside(capture), port=PORT)
     markers = capture.read_bytes().count(MARKER)
     story.check(
-        verdict.wireguard > 0 and verdict.tls > 0, f"{verdict.wireguard} WireGuard packets, {verdict.tls} of TLS"
+        verdict.wireguard > 0 and verdict.tls > 0,
+        f"{verdict.wireguard} WireGuard packets, {verdict.tls} of TLS, {verdict.knocks} knocks",
     )
     story.check(not verdict.plain, f"nothing else{': ' + str(dict(verdict.plain)) if verdict.plain else ''}")
     story.check(markers == 0, f"the sixteen bytes that every ping of a pod carries, in clear: {markers} times")

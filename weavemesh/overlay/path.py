@@ -289,7 +289,8 @@ class Paths:
 
     def _use(self, peer: PeerName, way: Way, via: str, endpoint: Endpoint, now: float) -> None:
         """Send over this path, which has been proven, from now on."""
-        is_other, was_silent = (way.via, way.endpoint) != (via, endpoint), way.silent_since is not None
+        is_other = (way.via, way.endpoint) != (via, endpoint)
+        was_silent = way.silent_since is not None
         is_led_astray = way.proven_at == -inf
         if is_other:
             way.via, way.endpoint, way.since = via, endpoint, now
@@ -300,8 +301,7 @@ class Paths:
         else:
             self._doubt_what_leads_over(peer, now)
         if is_other or was_silent or is_led_astray:
-            greet = self._is_elder(peer) and (is_other or was_silent)  # handshakes of both ends would cross
-            self._voice.say(pathevent.SetEndpoint(peer, endpoint, greet=greet))
+            self._voice.say(pathevent.SetEndpoint(peer, endpoint, greet=is_other or was_silent))
         if is_other:
             way.assert_at = tuple(now + after for after in pathtime.ASSERT_AFTER_S)
         if is_other or was_silent:

@@ -40,6 +40,10 @@ LOOK_PEERS_PER_SECOND = 200
 """Reading a device takes time in proportion to its peers: with more than these it is looked at less often."""
 REPORT_AFTER_S = 1.5
 """News of paths are told to the mesh in one piece, and only of what lasts."""
+GREET_AFTER_S = 0.2
+"""Of two ends that have found a path at once the one with the greater name waits so long with its greeting: WireGuard
+gives up its own handshake for the other end's, so that two which cross leave both ends without a session for 5 s.
+"""
 ADDRESSES_SETTLE_S = 0.2
 """An address that changes goes before it comes."""
 
@@ -163,6 +167,9 @@ class PathFinder:
                 message = KnockMessage(sender=self._name, receiver=peer, nonce=nonce, bind_for=bind_for, uses=uses)
                 self._send(message, endpoint)
             case pathevent.SetEndpoint(peer=peer, endpoint=endpoint, greet=greet):
+                if greet and peer < self._name:
+                    asyncio.get_running_loop().call_later(GREET_AFTER_S, self._greet, peer, endpoint)
+                    greet = False
                 self._steering[peer] = (endpoint, greet or self._steering.get(peer, (endpoint, False))[1])
                 self._steer_now.set()
                 self._chose(peer)
@@ -172,6 +179,13 @@ class PathFinder:
                 self._report_now.set()
             case pathevent.SeenAsChanged():
                 asyncio.get_running_loop().call_soon(self._seen_elsewhere)
+
+    def _greet(self, peer: PeerName, endpoint: Endpoint) -> None:
+        """Greet at an endpoint that was chosen a moment ago, if it is still in use."""
+        view = self.paths.view(peer)
+        if view is not None and view.endpoint == endpoint:
+            self._steering[peer] = (endpoint, True)
+            self._steer_now.set()
 
     def _perform_relay(self, output: RelayOutput) -> None:
         match output:

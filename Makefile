@@ -34,13 +34,11 @@ check: lint
 # (not x86_64, not Debian's apt, not root) says so.
 test: lint
 	@$(BIN)/pytest -q tests/unit tests/property tests/simulation tests/architecture
-	@$(BIN)/pytest -q $(REAL) || { echo "make test: those that failed run again: some depend on how busy the machine is"; \
-		for _ in 1 2 3; do $(BIN)/pytest -q --last-failed $(REAL) && exit 0; done; exit 1; }
+	@$(BIN)/pytest -q tests/lab tests/kernel tests/e2e
 	@$(BIN)/python -m tests.vm kernel; status=$$?; if [ $$status = 124 ]; then \
 		echo "make test: the tests on the kernel's WireGuard were left out"; exit 0; fi; [ $$status = 0 ] && \
 		$(BIN)/pytest -q tests/vm && $(BIN)/python -m tests.vm pytest -- -q -k 'not userspace' $(IN_GUEST)
 
-REAL := tests/lab tests/kernel tests/e2e
 IN_GUEST := tests/kernel/test_wireguard.py tests/kernel/test_applier.py tests/e2e/test_datapath.py \
 	tests/e2e/test_mesh.py::test_two_commands_lead_to_encrypted_pods_in_both_families \
 	tests/e2e/test_mesh.py::test_a_restart_of_the_agent_loses_no_packet

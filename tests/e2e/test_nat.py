@@ -80,7 +80,8 @@ def test_blocked_in_one_direction_a_relay_helps(nats: NatLab) -> None:
     status = one.status()
     (peer,) = [peer for peer in status["peers"] if peer["nickname"] == "other"]
     assert nats.internet.address(other) in peer["why_not_direct"]
-    assert [path["reason"] for path in status["router"]["indirect"]]
+    wait_until(lambda: one.status()["router"]["indirect"], seconds=10, what="the mesh to hear of the way")
+    assert all(path["reason"] for path in one.status()["router"]["indirect"])
     assert "over" in one.weavemesh("why", "other").stdout and "hub" in one.weavemesh("why", "other").stdout
     assert "no NAT in between" in one.weavemesh("netcheck").stdout
     assert one.weavemesh("ping", "other", "-c", "1").returncode == 0

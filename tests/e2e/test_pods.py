@@ -28,8 +28,10 @@ def telling(place: Machine | Pod, address: str) -> Iterator[None]:
     """Whoever calls port 7000 there meanwhile is told which address the call came from."""
     with running(place.start(str(BIN / "python"), "-c", TELL_WHO_CALLS, address, stdout=-1)) as process:
         assert process.stdout is not None and process.stdout.readline() == "listening\n"
-        yield
-        process.stdout.close()
+        try:
+            yield
+        finally:
+            process.stdout.close()
 
 
 def ask(place: Machine | Pod, address: str) -> str:

@@ -35,11 +35,15 @@ from weavemesh.overlay.usage import Usage
 from weavemesh.probing import TunnelProbes
 from weavemesh.transport.rawport import RawPort
 
-LOOK_INTERVAL_S = 1.0
+LOOK_INTERVAL_S = 2.0
 LOOK_PEERS_PER_SECOND = 200
 """Reading a device takes time in proportion to its peers: with more than these it is looked at less often."""
-REPORT_AFTER_S = 1.5
-"""News of paths are told to the mesh in one piece, and only of what lasts."""
+REPORT_AFTER_S = 5.0
+"""The mesh is told of a path that has not been direct for so long: what mends itself is nobody's news, and each piece
+of news crosses the whole mesh.
+"""
+REPORT_PAUSE_S = 1.5
+"""News of paths are told in one piece."""
 GREET_AFTER_S = 0.2
 """Of two ends that have found a path at once the one with the greater name waits so long with its greeting: WireGuard
 gives up its own handshake for the other end's, so that two which cross leave both ends without a session for 5 s.
@@ -285,6 +289,7 @@ class PathFinder:
             return
         try:
             before = await self._tunnel.host_addresses()
+            self._driver.feed(pathevent.AddressesChanged(before))
             while True:
                 await watch.changed()
                 await asyncio.sleep(ADDRESSES_SETTLE_S)
@@ -292,7 +297,7 @@ class PathFinder:
                 if addresses != before:
                     before = addresses
                     self._moved(addresses)
-                    self._driver.feed(pathevent.AddressesChanged())
+                    self._driver.feed(pathevent.AddressesChanged(addresses))
         finally:
             watch.close()
 
@@ -314,16 +319,21 @@ class PathFinder:
 
     async def _tell(self) -> None:
         """Tell the mesh which paths are not direct, and why."""
+        since: dict[PeerName, float] = {}
+        loop = asyncio.get_running_loop()
         while True:
             await self._report_now.wait()
-            await asyncio.sleep(REPORT_AFTER_S)
+            await asyncio.sleep(REPORT_PAUSE_S)
             self._report_now.clear()
+            views = {name: view for name in sorted(self._known) if (view := self.paths.view(name)) and view.reason}
+            since = {name: since.get(name, loop.time()) for name in views}
             reports = []
-            for name in sorted(self._known):
-                view = self.paths.view(name)
-                if view is not None and view.reason:
-                    relay = None if view.via in (None, DIRECT) else PeerName(str(view.via))
-                    reports.append(PathReport(name, relay, view.reason[:REPORT_CHARACTERS_MAX]))
+            for name, view in views.items():
+                if loop.time() - since[name] < REPORT_AFTER_S:
+                    self._report_now.set()  # look again
+                    continue
+                relay = None if view.via in (None, DIRECT) else PeerName(str(view.via))
+                reports.append(PathReport(name, relay, view.reason[:REPORT_CHARACTERS_MAX]))
             self._report(tuple(sorted(reports, key=lambda one: one.relay is not None)))
 
     def _keys(self, peer: PlannedPeer) -> Known:

@@ -26,6 +26,8 @@ class _Page(Struct, frozen=True):
     path: PathPeer
     address: IPv4Address | None
     """Its own address in the mesh, in its own words."""
+    had_address: bool
+    """It has had one in our time: before that it has no tunnels, and nobody there answers knocks."""
 
 
 class PeerBook:
@@ -65,9 +67,9 @@ class PeerBook:
         return self._planned
 
     def path_peers(self) -> dict[PeerName, PathPeer]:
-        """All peers as the path machine looks for them, by name."""
+        """The peers as the path machine looks for them, by name: those that have had tunnels, also if they restart."""
         self._refresh()
-        return {name: self._pages[name].path for name in sorted(self._pages)}
+        return {name: self._pages[name].path for name in sorted(self._pages) if self._pages[name].had_address}
 
     def probe_addresses(self, owned: Callable[[PeerName], Sequence[IPv4Network]]) -> dict[ProbeName, IPv4Address]:
         """The addresses in the mesh of all peers that have one: having one, a peer has set up its tunnels.
@@ -113,4 +115,5 @@ class PeerBook:
             return None
         address = None if summary.overlay_ipv4 is None else IPv4Address(summary.overlay_ipv4)
         planned = planned_peer(view, summary, own_key=self._own_key(), secrets=self._secrets, chosen=self._chosen(name))
-        return _Page(summary, planned, path_peer(view, summary), address)
+        had_address = address is not None or (before is not None and before.had_address)
+        return _Page(summary, planned, path_peer(view, summary), address, had_address)

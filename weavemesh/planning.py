@@ -48,7 +48,7 @@ def planned_peer(
 
 def path_peer(view: PeerView, summary: Summary) -> PathPeer:
     """The peer as the path machine looks for it."""
-    return PathPeer(_endpoints(view, summary), summary.relaying(), in_touch=view.reachable)
+    return PathPeer(_endpoints(view, summary), summary.relaying(), in_touch=view.reachable, own=summary.own_endpoints())
 
 
 def dial_addresses(_: PeerName, encoded: bytes) -> tuple[Target, ...]:

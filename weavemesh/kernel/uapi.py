@@ -4,6 +4,7 @@ Requests are encoded, answers decoded; pure. The socket is in `userspace.py`.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -26,6 +27,8 @@ GET: Final = "get=1\n\n"
 """Request for the whole state of the device."""
 
 _NANOSECONDS: Final = 1e9
+_REMEMBERED: Final = 8192
+"""Endpoints and networks as they were read: the same ones come at each look, and to read them is most of the work."""
 
 
 class UapiViolation(Exception):
@@ -139,10 +142,7 @@ def _decode_peer(peer: _Peer, key: str, value: str) -> None:
         case "endpoint":
             peer.endpoint = _endpoint(value)
         case "allowed_ip":
-            try:
-                peer.allowed_ips.append(ip_network(value, strict=False))
-            except ValueError as error:
-                raise UapiViolation(f"{key}={value}") from error
+            peer.allowed_ips.append(_network(value))
         case "last_handshake_time_sec":
             peer.handshake_s = _integer(key, value)
         case "last_handshake_time_nsec":
@@ -190,6 +190,15 @@ def _integer(name: str, value: str) -> int:
     return int(value)
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _network(value: str) -> IPNetwork:
+    try:
+        return ip_network(value, strict=False)
+    except ValueError as error:
+        raise UapiViolation(f"allowed_ip={value}") from error
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def _endpoint(value: str) -> Endpoint:
     host, colon, port = value.rpartition(":")
     try:

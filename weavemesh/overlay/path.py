@@ -6,10 +6,10 @@ through the tunnels.
 
 Theory of operation
 -------------------
-*Search.* All endpoints at which a peer may be are knocked at together, some rounds in short intervals, and the peer is
-called over the mesh to do the same: two NATs open when both sides knock at about the same time. Whoever is knocked at
-from an unknown place knocks back there. An answer to a knock proves a path both ways; the first one that comes is
-taken. A search without success is repeated for ever, at growing intervals.
+*Search.* All endpoints at which a peer may be are knocked at together, some rounds in short intervals. If none answers
+at once, the peer is called over the mesh to do the same: two NATs open when both sides knock at about the same time.
+Whoever is knocked at from an unknown place knocks back there. An answer to a knock proves a path both ways; the first
+one that comes is taken. A search without success is repeated for ever, at growing intervals.
 
 *Relay.* Where no answer has come within `RELAY_AFTER_S`, a relay is used. Of two peers the one with the smaller name,
 the *elder*, chooses: so they never choose differently. It takes those relays that both reach directly with the smallest
@@ -33,10 +33,11 @@ from gossip import PeerName
 from weavemesh.overlay import pathevent, pathtime
 from weavemesh.overlay.pathevent import DIRECT
 from weavemesh.overlay.pathvoice import PathVoice
+from weavemesh.overlay.patience import Patience
 from weavemesh.overlay.purse import Purse
 from weavemesh.overlay.relaychoice import free_port, is_better, leads_over_who_is_direct, relays_between
 from weavemesh.overlay.seen import SeenAs
-from weavemesh.overlay.state import Endpoint
+from weavemesh.overlay.state import Endpoint, IPAddress
 from weavemesh.overlay.way import Binding, Way
 
 
@@ -48,6 +49,8 @@ class Paths:
         self._name = name
         self._ways: dict[PeerName, Way] = {}
         self._purse = Purse()
+        self._patience = Patience()
+        self._own: frozenset[IPAddress] = frozenset()
         self.seen = SeenAs()
         """Where others see our packets come from; to be read only."""
         self._voice = PathVoice(self.seen.endpoints, nonce=nonce)
@@ -56,7 +59,8 @@ class Paths:
         match event:
             case pathevent.PathPeers(peers=peers):
                 self._know(peers, now)
-            case pathevent.AddressesChanged():
+            case pathevent.AddressesChanged(addresses=addresses):
+                self._own = frozenset(addresses)
                 self.seen.forget()
                 for peer in list(self._ways):
                     self._doubt(peer, now)
@@ -64,19 +68,12 @@ class Paths:
                 for peer, endpoint in endpoints.items():
                     if peer in self._ways:
                         self._device_sends_to(peer, endpoint, now)
-            case (
-                pathevent.KnockHeard()
-                | pathevent.KnockAnswered()
-                | pathevent.CallHeard()
-                | pathevent.TunnelAnswered()
-                | pathevent.TunnelSilent()
-            ):
+            case _:
                 if event.peer in self._ways:
                     self._receive_from(event, self._ways[event.peer], now)
-            case _:
-                assert_never(event)
 
     def tick(self, now: float) -> None:
+        self._patience.timer(self.deadline(), now)
         for peer, way in self._ways.items():
             if way.wake_at() <= now:
                 self._act(peer, way, now)
@@ -109,23 +106,14 @@ class Paths:
             known, way = peers[name], self._ways.get(name)
             if way is None:
                 self._ways[name] = way = Way(known)
-                self._search(name, way, now)
+                self._search(way, now)
                 continue
             before, way.peer = way.peer, known
             appeared = set(known.endpoints) - set(before.endpoints)
             if not way.is_direct and (appeared or (known.in_touch and not before.in_touch)):
-                self._search(name, way, now)
+                self._search(way, now)
 
-    def _receive_from(
-        self,
-        event: pathevent.KnockHeard
-        | pathevent.KnockAnswered
-        | pathevent.CallHeard
-        | pathevent.TunnelAnswered
-        | pathevent.TunnelSilent,
-        way: Way,
-        now: float,
-    ) -> None:
+    def _receive_from(self, event: pathevent.OfOnePeer, way: Way, now: float) -> None:
         match event:
             case pathevent.KnockHeard(peer=peer, source=source):
                 is_new = way.hear(source, now)
@@ -161,7 +149,7 @@ class Paths:
             way.avoid[relay] = now + pathtime.AVOID_S
             way.bindings.pop(relay, None)
         way.backoff_s = 0.0
-        self._search(peer, way, now)
+        self._search(way, now, call_after_s=0.0)
 
     def _doubt_what_leads_over(self, relay: PeerName, now: float) -> None:
         """Only who is reached directly can be a relay."""
@@ -174,7 +162,7 @@ class Paths:
         way.told_relays = dict(call.relays)
         if call.lost and way.is_direct:
             self._voice.knock(peer, way.endpoint, now)  # an answer shows that the caller is only late to know
-            way.relay_at = min(way.relay_at, now + pathtime.RELAY_AFTER_S)
+            way.relay_at = min(way.relay_at, now + self._relay_after_s(now))
             way.searching_since = min(way.searching_since, now)
         elif call.lost and way.is_relayed and now - way.proven_at > 1.0:
             self._doubt(peer, now)
@@ -182,9 +170,8 @@ class Paths:
             self._start_rounds(way, now)
         if call.reply:
             self._voice.call(self._ways, peer, now, reply=False)
-        if (
-            not (way.is_direct or way.is_relayed or way.bindings)
-            and now - way.searching_since >= pathtime.RELAY_AFTER_S
+        if not (way.is_direct or way.is_relayed or way.bindings) and now - way.searching_since >= self._relay_after_s(
+            now
         ):
             way.relay_at = now
         for relay in call.use[: pathtime.RELAYS_AT_ONCE]:
@@ -196,6 +183,7 @@ class Paths:
         if asked is None:
             return  # late, doubled or made up
         endpoint, bound_for, rtt_s = asked
+        self._patience.answered(rtt_s)
         if self.seen.note(event.peer, event.seen_as, at_relay=bound_for is not None):
             self._voice.say(pathevent.SeenAsChanged())
         if bound_for is not None:
@@ -203,6 +191,7 @@ class Paths:
                 self._bound(event.peer, bound_for, event, now)
             return
         way.rtt[endpoint] = rtt_s
+        way.is_translated = endpoint not in way.peer.own or event.seen_as.address not in self._own
         if way.is_direct and way.endpoint != endpoint and now - way.proven_at < pathtime.REFRESH_INTERVAL_S * 2:
             return  # it works as it is
         self._use(event.peer, way, DIRECT, endpoint, now)
@@ -230,11 +219,14 @@ class Paths:
 
     # -- searching ------------------------------------------------------------------------------------
 
-    def _search(self, peer: PeerName, way: Way, now: float) -> None:
+    def _search(self, way: Way, now: float, *, call_after_s: float = pathtime.CALL_AFTER_S) -> None:
         self._start_rounds(way, now)
         if not way.is_relayed:
-            way.relay_at = min(way.relay_at, now + pathtime.RELAY_AFTER_S)
-        self._voice.call(self._ways, peer, now, reply=True)
+            way.relay_at = min(way.relay_at, now + self._relay_after_s(now))
+        way.call_at = now + (self._patience.stretch(call_after_s, now) if call_after_s else 0.0)
+
+    def _relay_after_s(self, now: float) -> float:
+        return self._patience.stretch(pathtime.RELAY_AFTER_S, now)
 
     def _start_rounds(self, way: Way, now: float) -> None:
         if way.next_round_at == inf or way.round > 1:
@@ -247,15 +239,18 @@ class Paths:
         if way.next_search_at <= now:
             if way.silent_since is not None or way.via is None:
                 way.avoid.clear()  # nothing works: what did not may do so again
-            self._search(peer, way, now)
+            self._search(way, now)
             self._look_for_better_relay(peer, way, now)
         if way.next_round_at <= now:
             self._next_round(peer, way, now)
+        if way.call_at <= now:
+            way.call_at = inf
+            self._voice.call(self._ways, peer, now, reply=True)
         if way.relay_at <= now:
             way.relay_at = inf
             self._choose_relay(peer, way, now)
         if way.refresh_at <= now:
-            way.refresh_at = now + pathtime.REFRESH_INTERVAL_S
+            way.refresh_at = now + way.refresh_interval_s
             if way.via == DIRECT:
                 self._voice.knock(peer, way.endpoint, now)
         if way.assert_at and way.assert_at[0] <= now:
@@ -272,7 +267,7 @@ class Paths:
         if not self._purse.take(now, count=len(candidates)) and way.via is None:
             way.next_round_at = now + pathtime.UNPAID_S
             if way.relay_at != inf:  # of an endpoint that was not tried yet nobody knows that it does not answer
-                way.relay_at = way.next_round_at + pathtime.RELAY_AFTER_S
+                way.relay_at = way.next_round_at + self._relay_after_s(now)
             return
         for endpoint in candidates:
             self._voice.knock(peer, endpoint, now)
@@ -326,7 +321,7 @@ class Paths:
         else:
             # Relays may still be looking for us, or the other for them: it is asked once more.
             self._voice.call(self._ways, peer, now, reply=True)
-            way.relay_at = inf if way.bindings or way.next_round_at == inf else now + pathtime.RELAY_AFTER_S
+            way.relay_at = inf if way.bindings or way.next_round_at == inf else now + self._relay_after_s(now)
 
     def _look_for_better_relay(self, peer: PeerName, way: Way, now: float) -> None:
         if not way.is_relayed or not self._is_elder(peer):
@@ -348,7 +343,7 @@ class Paths:
         if is_used and now - last > pathtime.RELAY_DEAF_S:
             self._give_up(peer, way, relay, now)
             return
-        if not is_used and now - binding.began > pathtime.BIND_TIMEOUT_S:
+        if not is_used and now - binding.began > self._patience.stretch(pathtime.BIND_TIMEOUT_S, now):
             if not binding.both and self._is_elder(peer):
                 self._give_up(peer, way, relay, now)
             else:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from gossip import PeerName
-from weavemesh.overlay.state import Endpoint
+from weavemesh.overlay.state import Endpoint, IPAddress
 
 DIRECT = "direct"
 """In the place of a relay's name."""
@@ -25,6 +25,8 @@ class PathPeer(Struct, frozen=True):
     """At which it forwards for others; empty if it does not."""
     in_touch: bool
     """Whether its agent can be called over the mesh's control links now."""
+    own: tuple[Endpoint, ...] = ()
+    """Those of its endpoints that it says are its own: whoever is reached there is not behind a translator."""
 
 
 class Call(Struct, frozen=True):
@@ -102,10 +104,13 @@ class DeviceSeen(Struct, frozen=True):
 class AddressesChanged(Struct, frozen=True):
     """This host has other addresses than before: every path may have broken."""
 
+    addresses: tuple[IPAddress, ...] = ()
+    """These are known now."""
 
-PathInput = (
-    PathPeers | KnockHeard | KnockAnswered | CallHeard | TunnelAnswered | TunnelSilent | DeviceSeen | AddressesChanged
-)
+
+OfOnePeer = KnockHeard | KnockAnswered | CallHeard | TunnelAnswered | TunnelSilent
+
+PathInput = PathPeers | OfOnePeer | DeviceSeen | AddressesChanged
 
 # -- outputs ------------------------------------------------------------------------------------------
 

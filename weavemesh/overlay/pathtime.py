@@ -2,6 +2,8 @@
 
 ROUND_INTERVALS_S = (0.1, 0.2, 0.4, 0.8)
 """Between the rounds of one search: there is one round more."""
+CALL_AFTER_S = 0.1
+"""Whoever can be knocked at without a translator on the way has answered by then; a call crosses the mesh."""
 RELAY_AFTER_S = 0.3
 UNPAID_S = 0.5
 """Until a round of knocks is tried again for which the purse held too little."""
@@ -10,10 +12,12 @@ SEARCH_INTERVAL_S = 2.0
 SEARCH_INTERVAL_MAX_S = 30.0
 SEARCH_INTERVAL_URGENT_MAX_S = 4.0
 """Where the peer can be called but there is no way at all."""
-ANSWER_TIMEOUT_S = 3.0
+ANSWER_TIMEOUT_S = 5.0
 """A later answer to a knock counts no more."""
 REFRESH_INTERVAL_S = 15.0
 """Many translators forget a flow after 30 s (RFC 4787 §4.3 asks for 120)."""
+REFRESH_UNTRANSLATED_S = 100.0
+"""Firewalls that only remember flows keep these for 120 s and more (Linux: nf_conntrack_udp_timeout_stream)."""
 ASSERT_AFTER_S = (0.2, 0.5, 1.0, 2.0)
 CALL_INTERVAL_S = 0.25
 """At least between two calls to one peer."""

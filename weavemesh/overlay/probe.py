@@ -10,7 +10,8 @@ have set up the tunnel by then), then at short intervals until it has answered o
 a second. All others together are asked `IDLE_PROBES_PER_SECOND` times: so the cost of probing does not grow with the
 mesh. When many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a handshake.
 A question without an answer after a few round-trip times is asked again at short intervals; several in a row
-without any make the tunnel *silent*, which is told once. A probe that is not answered within `ANSWER_TIMEOUT_S` counts
+without any make the tunnel *silent*, which is told once; sooner where somebody suffers from it. While this host itself
+came late to its own timer nobody else is blamed. A probe that is not answered within `ANSWER_TIMEOUT_S` counts
 as lost.
 """
 
@@ -22,6 +23,8 @@ from random import Random
 from typing import NewType, assert_never
 
 from msgspec import Struct, field
+
+from weavemesh.overlay.patience import Patience
 
 ProbeName = NewType("ProbeName", str)
 """Name of the peer that is asked; the same text as gossip's PeerName."""
@@ -35,10 +38,13 @@ USED_INTERVAL_S = 1.0
 IDLE_INTERVAL_S = 2.0
 """The shortest interval of a tunnel that is not in use."""
 IDLE_PROBES_PER_SECOND = 2.0
-ANSWER_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 4.0
 MISSED_AFTER_S = 0.3
 """Or three round-trip times and a bit, if that is more: then the question is asked again."""
 AGAIN_INTERVAL_S = 0.15
+IDLE_MISSED_AFTER_S = 1.0
+IDLE_AGAIN_INTERVAL_S = 0.5
+"""The same for tunnels that nobody uses: a peer that starts or is starved is slow to answer, and nobody is hurt."""
 SILENT_AFTER_QUESTIONS = 4
 """That many in a row, all of them overdue, make a tunnel silent."""
 LOSS_WINDOW = 16
@@ -137,9 +143,9 @@ class _Probing(Struct):
         self.lost.append(lost)
         del self.lost[:-LOSS_WINDOW]
 
-    def patience_s(self) -> float:
+    def patience_s(self, *, used: bool) -> float:
         """After how long a question is overdue."""
-        return max(MISSED_AFTER_S, 3 * (self.rtt_s or 0.0) + 0.1)
+        return max(MISSED_AFTER_S if used else IDLE_MISSED_AFTER_S, 3 * (self.rtt_s or 0.0) + 0.1)
 
 
 class Prober:
@@ -156,6 +162,7 @@ class Prober:
         """The same of those that have never answered."""
         self._waiting: dict[int, tuple[ProbeName, float]] = {}
         """By nonce, oldest first."""
+        self._patience = Patience()
         self._paced_at = -inf
         """When the probes to fresh ones so far would have been sent at the greatest pace."""
         self._outputs: list[ProbeOutput] = []
@@ -179,13 +186,16 @@ class Prober:
                 assert_never(event)
 
     def tick(self, now: float) -> None:
+        if late_s := self._patience.timer(self.deadline(), now):
+            for probing in self._probings.values():
+                probing.unanswered = [asked + late_s for asked in probing.unanswered]
         while self._waiting:
             nonce, (name, sent) = next(iter(self._waiting.items()))
             if now < sent + ANSWER_TIMEOUT_S:
                 break
             del self._waiting[nonce]
-            if probing := self._probings.get(name):
-                probing.note(lost=True)
+            if asked := self._probings.get(name):
+                asked.note(lost=True)
         while self._line and self._line[0][0] <= now:
             self._take_from(self._line, now)
         while self._fresh and self._fresh[0][0] <= now and self._may_send_at() <= now:
@@ -241,7 +251,9 @@ class Prober:
 
     def _ask(self, name: ProbeName, probing: _Probing, now: float) -> None:
         """Ask, or find that it is silent; and see when to look at it again."""
-        overdue = len(probing.unanswered) and now - probing.unanswered[-1] >= probing.patience_s()
+        used = name in self._used
+        patience_s = self._patience.stretch(probing.patience_s(used=used), now)
+        overdue = len(probing.unanswered) and now - probing.unanswered[-1] >= patience_s
         was_alive = probing.last_answer is not None and not probing.silent
         if was_alive and overdue and len(probing.unanswered) >= SILENT_AFTER_QUESTIONS:
             probing.silent = True
@@ -256,9 +268,9 @@ class Prober:
         if probing.last_answer is None or probing.silent:
             pause_s = self._interval_s(name, probing) * self._rng.uniform(0.9, 1.1)
         elif len(probing.unanswered) == 1 or len(probing.unanswered) >= SILENT_AFTER_QUESTIONS:
-            pause_s = probing.patience_s()
+            pause_s = patience_s
         else:
-            pause_s = AGAIN_INTERVAL_S
+            pause_s = AGAIN_INTERVAL_S if used else IDLE_AGAIN_INTERVAL_S
         self._ask_at(now + pause_s, name, probing)
 
     def _answered(self, event: ProbeAnswered, now: float) -> None:
@@ -270,6 +282,7 @@ class Prober:
             return  # an answer through another's tunnel proves nothing
         del self._waiting[event.nonce]
         sample = now - sent
+        self._patience.answered(sample)
         is_first = probing.last_answer is None or probing.silent
         probing.rtt_s = sample if probing.rtt_s is None else probing.rtt_s + RTT_SMOOTHING * (sample - probing.rtt_s)
         probing.last_answer, probing.silent = now, False

@@ -8,8 +8,10 @@ from gossip import PeerName
 
 PROBE_OCTETS = 80
 """Of one question or answer through a tunnel, as WireGuard counts it: 41 octets padded to 48, and 32."""
-IDLE_OCTETS = 260
-"""What WireGuard itself says between two looks: a handshake and a keepalive, 148 + 92 + 32 at most."""
+IDLE_OCTETS = 420
+"""What WireGuard itself says in `IDLE_S`: a handshake, begun anew once, and a keepalive, 2 * 148 + 92 + 32 at most."""
+IDLE_S = 5.0
+"""WireGuard begins a handshake at most so often (WireGuard paper, §6.1); a look may come later."""
 USED_FOR_S = 15.0
 
 
@@ -17,6 +19,7 @@ class _Seen(Struct):
     octets: int
     probes: int
     used_until: float
+    looked_at: float
 
 
 class Usage:
@@ -32,12 +35,12 @@ class Usage:
         used = set()
         for name, total in octets.items():
             asked = probes(name)
-            seen = self._seen.setdefault(name, _Seen(total, asked, 0.0))
+            seen = self._seen.setdefault(name, _Seen(total, asked, 0.0, now))
             # Counters begin anew when a tunnel does.
             others = max(0, total - seen.octets) - PROBE_OCTETS * (asked - seen.probes)
-            if others > IDLE_OCTETS:
+            if others > IDLE_OCTETS * max(1.0, (now - seen.looked_at) / IDLE_S):
                 seen.used_until = now + USED_FOR_S
-            seen.octets, seen.probes = total, asked
+            seen.octets, seen.probes, seen.looked_at = total, asked, now
             if seen.used_until > now:
                 used.add(name)
         return used

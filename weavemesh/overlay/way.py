@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from gossip import PeerName
 from weavemesh.overlay.pathevent import DIRECT, PathPeer, PathView
-from weavemesh.overlay.pathtime import REFRESH_INTERVAL_S
+from weavemesh.overlay.pathtime import REFRESH_INTERVAL_S, REFRESH_UNTRANSLATED_S
 from weavemesh.overlay.state import Endpoint
 
 CANDIDATES_MAX = 10
@@ -48,8 +48,12 @@ class Way(Struct):
     backoff_s: float = 0.0
     refresh_at: float = inf
     """When to knock at the endpoint in use, so that the translators on the way do not forget us."""
+    is_translated: bool = True
+    """As far as is known an address translator is on the way to one of the two."""
     assert_at: tuple[float, ...] = ()
     """When to set the endpoint again: packets on their way over the former path turn the device back."""
+    call_at: float = inf
+    """When the peer is to be called, should nothing have been found by then."""
     called_at: float = -inf
     told_relays: dict[PeerName, float] | None = None
     """What the peer said that it reaches, with round-trip times; None before it said anything."""
@@ -69,6 +73,11 @@ class Way(Struct):
         """A relay is in use, and nothing speaks against it."""
         return self.via is not None and self.via != DIRECT and self.silent_since is None
 
+    @property
+    def refresh_interval_s(self) -> float:
+        """How often the direct path in use is to be knocked at."""
+        return REFRESH_INTERVAL_S if self.is_translated else REFRESH_UNTRANSLATED_S
+
     def candidates(self) -> list[Endpoint]:
         """Where to knock, the most likely first: what is in use, what was heard lately, what the peer says."""
         used = [self.endpoint] if self.via == DIRECT and self.endpoint else []
@@ -79,9 +88,9 @@ class Way(Struct):
         """This direct path works: nothing is searched for any more."""
         if (self.via, self.endpoint) != (DIRECT, endpoint):
             self.via, self.endpoint, self.since = DIRECT, endpoint, now
-        self.next_round_at = self.next_search_at = self.relay_at = self.searching_since = inf
+        self.next_round_at = self.next_search_at = self.relay_at = self.call_at = self.searching_since = inf
         self.backoff_s = 0.0
-        self.refresh_at = now + REFRESH_INTERVAL_S
+        self.refresh_at = now + self.refresh_interval_s
 
     def recover(self, now: float) -> None:
         """It works again as it was: with a relay, we stay bound there."""
@@ -121,7 +130,7 @@ class Way(Struct):
 
     def wake_at(self) -> float:
         """When something is to be done next."""
-        soonest = min(self.next_round_at, self.next_search_at, self.refresh_at, self.relay_at)
+        soonest = min(self.next_round_at, self.next_search_at, self.refresh_at, self.relay_at, self.call_at)
         if self.assert_at:
             soonest = min(soonest, self.assert_at[0])
         for binding in self.bindings.values():

@@ -287,7 +287,9 @@ class StreamConnection(asyncio.Protocol):
         self._flush()
 
     def _flush(self) -> None:
-        if self._channel is not None and self._transport is not None and (waiting := self._channel.outgoing()):
+        if self._channel is None or self._transport is None or self._transport.is_closing():
+            return  # the loop knows that it broke, and will say so in its turn
+        if waiting := self._channel.outgoing():
             self._transport.write(waiting)
 
     def _hold(self) -> None:

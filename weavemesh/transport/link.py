@@ -15,8 +15,6 @@ INBOX_BYTES_MAX: Final = 4 * 1024 * 1024
 """Beyond this the sender is held back: four of the largest frames."""
 INBOX_FRAMES_MAX: Final = 1024
 """Beyond this too: many tiny frames cost more than their bytes."""
-_BREATH: Final = 64
-"""Frames handed out without letting others run."""
 
 
 class Connection(Protocol):
@@ -116,7 +114,6 @@ class Inbox:
         self._held = False
         self._ended = False
         self._arrived = asyncio.Event()
-        self._given = 0
 
     def put(self, frame: bytes) -> None:
         """Keep a frame for the reader."""
@@ -138,9 +135,11 @@ class Inbox:
         self._arrived.set()
 
     async def take(self) -> bytes:
-        """The next frame. StopAsyncIteration after the last."""
-        self._given += 1
-        if self._given % _BREATH == 0:
+        """The next frame. StopAsyncIteration after the last.
+
+        Everybody else has a turn between two frames: a hub that is behind has dozens of links with frames waiting.
+        """
+        if self._frames:
             await asyncio.sleep(0)
         while not self._frames:
             if self._ended:

@@ -21,6 +21,8 @@ from weavemesh.overlay.state import Endpoint
 QUEUE_MAX: Final = 4096
 """Datagrams that wait to be read; more are lost, as on any wire."""
 _RECEIVE_BYTES: Final = 2048
+_RECEIVED_AT_ONCE_MAX: Final = 512
+"""More than the kernel keeps for one socket, as it comes; others have their turn after them."""
 _UDP = struct.Struct(">HHHH")
 _SO_ATTACH_FILTER: Final = 26
 _IPV6_CHECKSUM: Final = 7
@@ -88,10 +90,20 @@ class RawPort:
         self._sockets = {}
 
     def _receive(self, version: int, one: socket.socket) -> None:
-        try:
-            content, ancillary, _, address = one.recvmsg(_RECEIVE_BYTES, 128)
-        except OSError:
-            return
+        """Take all that is there: what is left for the next turn is the older the less this host gets to do, and a
+        question that has waited too long is answered in vain."""
+        for _ in range(_RECEIVED_AT_ONCE_MAX):
+            try:
+                content, ancillary, _, address = one.recvmsg(_RECEIVE_BYTES, 128)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # the failure of an earlier one
+            self._take(version, content, ancillary, address)
+
+    def _take(
+        self, version: int, content: bytes, ancillary: list[tuple[int, int, bytes]], address: tuple[str, int]
+    ) -> None:
         local: IPv4Address | IPv6Address
         if version == 4:
             header = (content[0] & 15) * 4

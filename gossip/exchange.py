@@ -29,6 +29,7 @@ from typing import Protocol
 
 from gossip.error import LocalMisuse
 from gossip.event import Delivered
+from gossip.health import LocalHealth
 from gossip.link import Link, LinkTable
 from gossip.name import LinkId, PeerName
 from gossip.outbox import Outbox
@@ -73,6 +74,9 @@ PUSH_INTERVAL_MAX_S = 0.25
 HOLD_S = 0.02
 """What others told us is held so long before it goes on: neighbours that have it from elsewhere show that meanwhile."""
 
+HOLD_STARVED_S = 0.1
+"""The same on a host that is called late (`gossip.health`), times the factor by which it is."""
+
 GLANCES_PASSED_MAX = 2
 """So many of them in a row; then the digest is sent even in a mesh that is never quiet."""
 
@@ -101,8 +105,11 @@ class Gossiper(Protocol):
 class Exchange:
     """Push and repair, of records and of channels."""
 
-    def __init__(self, *, store: RecordStore, links: LinkTable, outbox: Outbox, counters: Counters) -> None:
+    def __init__(
+        self, *, store: RecordStore, links: LinkTable, outbox: Outbox, counters: Counters, health: LocalHealth
+    ) -> None:
         self._store = store
+        self._health = health
         self._links = links
         self._outbox = outbox
         self._counters = counters
@@ -231,7 +238,7 @@ class Exchange:
             if link.peer != brought_by:
                 self._owe(link, origins)
                 link.pending.pop(link.peer, None)
-        self._push_by(now if brought_by is None else now + HOLD_S)
+        self._push_by(now if brought_by is None else now + self._hold_s())
 
     def block(self, link: Link) -> None:
         """Send nothing but heartbeats over `link` until `unblock`."""
@@ -274,7 +281,12 @@ class Exchange:
             for frame in encoded[origins]:
                 self._outbox.send_encoded(link.ident, frame)
         if most:
-            self._rests_until = now + min(PUSH_INTERVAL_S + most * PUSH_RECORD_S, PUSH_INTERVAL_MAX_S)
+            rest_s = min(PUSH_INTERVAL_S + most * PUSH_RECORD_S, PUSH_INTERVAL_MAX_S)
+            self._rests_until = now + rest_s * self._health.factor
+
+    def _hold_s(self) -> float:
+        """Longer while we are starved: then the neighbours probably are, and what they know takes longer to come."""
+        return HOLD_S if self._health.factor == 1 else HOLD_STARVED_S * self._health.factor
 
     def push_now(self, link: Link) -> None:
         """Send the records that are owed over `link` before its turn."""

@@ -106,7 +106,9 @@ class Mesh:
         self._health = LocalHealth(now)
         self._author = Author(signer, epoch)
         self._store = RecordStore(is_authentic=lambda record: is_authentic(record, verify), counters=self._counters)
-        self._exchange = Exchange(store=self._store, links=self._links, outbox=self._outbox, counters=self._counters)
+        self._exchange = Exchange(
+            store=self._store, links=self._links, outbox=self._outbox, counters=self._counters, health=self._health
+        )
         self._router = Router(
             signer=signer,
             verify=verify,

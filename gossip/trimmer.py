@@ -23,7 +23,7 @@ from gossip.target import TargetTable
 SPARE = 2
 """Links above the wanted ones that are kept: who lacks one finds a peer that may take it."""
 
-ROOM = 20
+ROOM = 8
 """Links above the wanted ones that are let in at all. A hub that fifty are told to join at once would else do fifty
 peers' work, while those whom it has let in have room: it names them.
 """

@@ -1,10 +1,12 @@
 """What the parts of the allocator say to the world, in order. Decides nothing.
 
-Whatever changes the ring goes through `adopt`, so that no change is kept to ourselves.
+Whatever changes the ring goes through `adopt`, so that no change is kept to ourselves. What is to be announced is a set
+of blocks and names, not a queue: they are told as they are when the outputs are taken, all in one announcement.
 """
 
 from collections.abc import Iterable
 
+from ipam_crdt.cidr import Block
 from ipam_crdt.event import Announce, Output, OwnershipChanged, Send
 from ipam_crdt.holding import Holding
 from ipam_crdt.ring import NO_ROSTER, Entry, Merged
@@ -18,6 +20,12 @@ class Voice:
     def __init__(self, holding: Holding) -> None:
         self._holding = holding
         self._outputs: list[Output] = []
+        self._untold: set[Block] = set()
+        """Blocks of which everybody is to be told."""
+        self._untold_names: Roster | None = None
+        """Names that go with them; None if there is nothing to tell."""
+        self._untold_at = 0
+        """Before which of the outputs."""
 
     def say(self, *outputs: Output) -> None:
         """After all that was said before."""
@@ -29,8 +37,10 @@ class Voice:
 
     def announce(self, entries: Iterable[Entry], roster: Roster = NO_ROSTER) -> None:
         """A part of our ring, for every peer."""
-        assert self._holding.ring is not None
-        self.say(Announce(encode_knowledge(self._holding.tell(self._holding.ring, entries, roster))))
+        if self._untold_names is None:
+            self._untold_at = len(self._outputs)
+        self._untold.update(entry.block for entry in entries)
+        self._untold_names = roster if self._untold_names is None else self._untold_names.join(roster)
 
     def adopt(self, merged: Merged, *, because: Roster = NO_ROSTER) -> None:
         """The merged ring is ours from now on, and everybody is told what is new in it, and the removals behind it.
@@ -44,6 +54,20 @@ class Voice:
             self.say(OwnershipChanged())
 
     def take(self) -> list[Output]:
-        """All of it, once."""
+        """All of it, once; the announcement where the first of its parts was to be told."""
         outputs, self._outputs = self._outputs, []
+        if self._untold_names is not None:
+            outputs.insert(self._untold_at, self._announcement(self._untold_names))
+            self._untold, self._untold_names = set(), None
         return outputs
+
+    def _announcement(self, names: Roster) -> Announce:
+        ring = self._holding.ring
+        assert ring is not None
+        entries: list[Entry] = []
+        told_up_to = -1
+        for block in sorted(self._untold):  # aligned blocks: one that begins inside another is a part of it
+            if block.end > told_up_to:
+                entries += ring.within(block)
+                told_up_to = block.end
+        return Announce(encode_knowledge(self._holding.tell(ring, entries, names)))

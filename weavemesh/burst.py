@@ -1,27 +1,45 @@
-"""Acting on a burst of news once: at once if it has been quiet, else when the interval since the last time is over."""
+"""Acting on a burst of news once: at once if it has been quiet, else when the interval since the last time is over.
+
+The interval grows with what acting costs: on a starved host news would otherwise be all that it is busy with.
+"""
 
 import asyncio
 from collections.abc import Callable
 from math import inf
+from typing import Protocol
+
+REST = 9.0
+"""So many times as long as the last `act` took nothing is done: at most a tenth of the time goes into it."""
+REST_S_MAX = 2.0
+
+
+class Clock(Protocol):
+    """What is needed of an event loop."""
+
+    def time(self) -> float: ...
+    def call_at(self, when: float, callback: Callable[[], None], /) -> object: ...
 
 
 class Burst:
     """Calls `act` soon after `notice`, but never twice within `interval_s` seconds; on the running event loop."""
 
-    def __init__(self, act: Callable[[], None], *, interval_s: float) -> None:
+    def __init__(self, act: Callable[[], None], *, interval_s: float, loop: Clock | None = None) -> None:
         self._act = act
         self._interval_s = interval_s
-        self._loop = asyncio.get_running_loop()
+        self._loop: Clock = loop or asyncio.get_running_loop()
         self._is_due = False
-        self._acted_at = -inf
+        self._next_at = -inf
 
     def notice(self) -> None:
         """There is news. `act` is not called before this returns."""
         if not self._is_due:
             self._is_due = True
-            self._loop.call_at(max(self._loop.time(), self._acted_at + self._interval_s), self._perform)
+            self._loop.call_at(max(self._loop.time(), self._next_at), self._perform)
 
     def _perform(self) -> None:
         self._is_due = False
-        self._acted_at = self._loop.time()
+        begin = self._loop.time()
+        self._next_at = begin + self._interval_s
         self._act()
+        took_s = self._loop.time() - begin
+        self._next_at = max(self._next_at, begin + min(REST * took_s, REST_S_MAX))

@@ -36,6 +36,8 @@ from weavemesh.probing import TunnelProbes
 from weavemesh.transport.rawport import RawPort
 
 LOOK_INTERVAL_S = 2.0
+LOOK_INTERVAL_IDLE_S = 4.0
+"""While no tunnel is in use."""
 LOOK_PEERS_PER_SECOND = 200
 """Reading a device takes time in proportion to its peers: with more than these it is looked at less often."""
 REPORT_AFTER_S = 5.0
@@ -277,7 +279,8 @@ class PathFinder:
                 self._driver.feed(
                     pathevent.DeviceSeen({name: peer.endpoint for name, peer in peers if peer.endpoint is not None})
                 )
-            await asyncio.sleep(max(LOOK_INTERVAL_S, len(names) / LOOK_PEERS_PER_SECOND))
+            interval_s = LOOK_INTERVAL_S if self._usage.is_any_used else LOOK_INTERVAL_IDLE_S
+            await asyncio.sleep(max(interval_s, len(names) / LOOK_PEERS_PER_SECOND))
 
     def _probed(self, peer: PeerName) -> int:
         return self._probes.datagrams_with(ProbeName(peer))

@@ -2,13 +2,16 @@
 
 Holds no rule about addresses: those are `ipam_crdt`'s. What it adds is the order of things: a snapshot is on disk
 before anything that relies on it leaves this process, to a pod or to another peer. Who asked for a change is told
-when that is durable (`change`, `release`), not when it is made.
+when that is durable (`change`, `release`), not when it is made. What follows from a burst of messages is taken from the
+allocator in one piece: one snapshot, one announcement.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Address
 from logging import ERROR
+from math import inf
 from typing import assert_never
 
 from msgspec import Struct
@@ -23,6 +26,8 @@ SAVE_RETRY_S = 1.0
 """A disk that is full now may have room later; until then nothing new is promised to anyone."""
 
 
+PACE_S = 0.2
+"""Between two writes for which nobody here waits: while a mesh forms there is news all the time."""
 CHANGE_DEADLINE_S = 10.0
 """How long who asks for a change waits for the disk; a write takes milliseconds."""
 
@@ -43,8 +48,24 @@ class Published(Struct, frozen=True):
     roster: Roster
 
 
-_Step = ipam_crdt.Output | asyncio.Future[None]
-"""Something to perform, or somebody to tell that all before it is performed."""
+class _Silent(Struct):
+    """An allocator that says only that it may have something to say."""
+
+    allocator: Allocator
+    has_news: asyncio.Event
+
+    def receive(self, event: ipam_crdt.Input, now: float) -> None:
+        self.allocator.receive(event, now)
+
+    def tick(self, now: float) -> None:
+        self.allocator.tick(now)
+
+    def deadline(self) -> float | None:
+        return self.allocator.deadline()
+
+    def outputs(self) -> tuple[ipam_crdt.Output, ...]:
+        self.has_news.set()
+        return ()
 
 
 class AddressPool:
@@ -71,7 +92,12 @@ class AddressPool:
         self._send = send
         self._ownership_changed = ownership_changed
         self._waiting: dict[str, list[asyncio.Future[IPv4Address]]] = {}
-        self._outputs: asyncio.Queue[_Step] = asyncio.Queue()
+        self._early: list[ipam_crdt.Output] = []
+        """What was to be done before `run` began."""
+        self._has_news = asyncio.Event()
+        self._is_awaited = asyncio.Event()
+        """Somebody here waits for what follows from the news."""
+        self._performed_at = -inf
         self._changed = asyncio.Event()
         self._to_tell: set[asyncio.Future[None]] = set()
         self._has_ended = False
@@ -79,9 +105,11 @@ class AddressPool:
             if isinstance(output, ipam_crdt.Persist):
                 save(output.snapshot)
             else:
-                self._outputs.put_nowait(output)
+                self._early.append(output)
         self._published = self._present()
-        self._driver: Driver[ipam_crdt.Input, ipam_crdt.Output] = Driver(allocator, self._outputs.put_nowait)
+        self._driver: Driver[ipam_crdt.Input, ipam_crdt.Output] = Driver(
+            _Silent(allocator, self._has_news), self._early.append
+        )
 
     async def run(self) -> None:
         """Keep going until cancelled; who still waits for the disk then is told that it will not come."""
@@ -112,8 +140,9 @@ class AddressPool:
         if self._has_ended:
             raise NotDurable("the agent stops")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._outputs.put_nowait(done)
         self._to_tell.add(done)
+        self._has_news.set()
+        self._is_awaited.set()
         try:
             async with asyncio.timeout(CHANGE_DEADLINE_S):
                 await done
@@ -143,6 +172,7 @@ class AddressPool:
         self._waiting.setdefault(ident, []).append(answer)
         deadline = loop.time() + deadline_s
         self.feed(_wish(ident, address, deadline))
+        self._is_awaited.set()
         try:
             # The allocator answers by its deadline with its own reason; beyond it only the disk can be the cause.
             async with asyncio.timeout(deadline_s + SAVE_RETRY_S):
@@ -185,21 +215,33 @@ class AddressPool:
 
     async def _perform_in_order(self) -> None:
         while True:
-            batch = [await self._outputs.get()]
-            while not self._outputs.empty():
-                batch.append(self._outputs.get_nowait())
-            snapshots = [step.snapshot for step in batch if isinstance(step, ipam_crdt.Persist)]
+            await self._has_news.wait()
+            await self._keep_pace()
+            self._has_news.clear()
+            to_tell = tuple(self._to_tell)
+            early, self._early[:] = tuple(self._early), ()
+            batch = (*early, *self.allocator.outputs())
+            snapshots = [output.snapshot for output in batch if isinstance(output, ipam_crdt.Persist)]
             if snapshots:
-                # One write for the whole batch: the last snapshot holds all that came before it.
                 published = self._present()
                 await self._make_durable(snapshots[-1])
                 self._published = published
-            for step in batch:
-                if not isinstance(step, asyncio.Future):
-                    self._perform(step)
-                elif not step.done():
-                    step.set_result(None)
-            self._wake()
+            for output in batch:
+                self._perform(output)
+            for told in to_tell:
+                if not told.done():
+                    told.set_result(None)
+            if batch:
+                self._performed_at = asyncio.get_running_loop().time()
+                self._wake()
+
+    async def _keep_pace(self) -> None:
+        """Wait until the next batch is due, or somebody waits for it."""
+        if not (self._to_tell or self._waiting):
+            self._is_awaited.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._performed_at + PACE_S - asyncio.get_running_loop().time()):
+                    await self._is_awaited.wait()
 
     def _present(self) -> Published:
         return Published(self.allocator.digest(), self.allocator.state(), self.allocator.roster)

@@ -17,6 +17,9 @@ COALESCE_S = 0.02
 """News comes in bursts (a record, then the ring): one plan for the burst."""
 PACE_S = 0.2
 """Between two plans: while a mesh forms there is news all the time, and each plan looks at all peers."""
+REST = 9.0
+"""So many times as long as the last one took; on a starved host that is more."""
+REST_S_MAX = 2.0
 CHECK_INTERVAL_S = 30.0
 """Without news the kernel is compared again so often: what someone else removed comes back."""
 RETRY_S = 2.0
@@ -39,7 +42,7 @@ class Reconciler:
         self._plan = plan
         self._tell_applied = applied
         self._changed = asyncio.Event()
-        self._planned_at = -inf
+        self._next_at = -inf
         self._plans = 0
         """How many plans were made."""
         self._applied = 0
@@ -66,11 +69,13 @@ class Reconciler:
         """Keep going until cancelled."""
         while True:
             await self._wait()
-            self._planned_at = asyncio.get_running_loop().time()
+            begin = asyncio.get_running_loop().time()
             desired = self._plan()
             if desired is not None:
                 self._plans += 1
                 await self._apply(desired)
+            took_s = asyncio.get_running_loop().time() - begin
+            self._next_at = begin + max(PACE_S, min(REST * took_s, REST_S_MAX))
 
     async def _wait_for(self, number: int) -> None:
         while self._applied < number:
@@ -81,7 +86,7 @@ class Reconciler:
         try:
             async with asyncio.timeout(RETRY_S if self.failures else CHECK_INTERVAL_S):
                 await self._changed.wait()
-                await asyncio.sleep(max(COALESCE_S, self._planned_at + PACE_S - asyncio.get_running_loop().time()))
+                await asyncio.sleep(max(COALESCE_S, self._next_at - asyncio.get_running_loop().time()))
         except TimeoutError:
             pass
         self._changed.clear()

@@ -6,10 +6,11 @@ through the tunnels.
 
 Theory of operation
 -------------------
-*Search.* All endpoints at which a peer may be are knocked at together, some rounds in short intervals. If none answers
-at once, the peer is called over the mesh to do the same: two NATs open when both sides knock at about the same time.
-Whoever is knocked at from an unknown place knocks back there. An answer to a knock proves a path both ways; the first
-one that comes is taken. A search without success is repeated for ever, at growing intervals.
+*Search.* All endpoints at which a peer may be are knocked at together, some rounds in short intervals, and the peer is
+called over the mesh to do the same (one that is new here, unless it answers at once): two NATs open when both sides
+knock at about the same time. Whoever is knocked at from an unknown place knocks back there. An answer to a knock proves
+a path both ways; the first one that comes is taken. A search without success is repeated for ever, at growing
+intervals.
 
 *Relay.* Where no answer has come within `RELAY_AFTER_S`, a relay is used. Of two peers the one with the smaller name,
 the *elder*, chooses: so they never choose differently. It takes those relays that both reach directly with the smallest
@@ -106,7 +107,7 @@ class Paths:
             known, way = peers[name], self._ways.get(name)
             if way is None:
                 self._ways[name] = way = Way(known)
-                self._search(way, now)
+                self._search(way, now, call_after_s=pathtime.CALL_AFTER_S)
                 continue
             before, way.peer = way.peer, known
             appeared = set(known.endpoints) - set(before.endpoints)
@@ -149,7 +150,7 @@ class Paths:
             way.avoid[relay] = now + pathtime.AVOID_S
             way.bindings.pop(relay, None)
         way.backoff_s = 0.0
-        self._search(way, now, call_after_s=0.0)
+        self._search(way, now)
 
     def _doubt_what_leads_over(self, relay: PeerName, now: float) -> None:
         """Only who is reached directly can be a relay."""
@@ -219,7 +220,7 @@ class Paths:
 
     # -- searching ------------------------------------------------------------------------------------
 
-    def _search(self, way: Way, now: float, *, call_after_s: float = pathtime.CALL_AFTER_S) -> None:
+    def _search(self, way: Way, now: float, *, call_after_s: float = 0.0) -> None:
         self._start_rounds(way, now)
         if not way.is_relayed:
             way.relay_at = min(way.relay_at, now + self._relay_after_s(now))
@@ -284,7 +285,7 @@ class Paths:
 
     def _use(self, peer: PeerName, way: Way, via: str, endpoint: Endpoint, now: float) -> None:
         """Send over this path, which has been proven, from now on."""
-        is_other = (way.via, way.endpoint) != (via, endpoint)
+        is_other, is_first = (way.via, way.endpoint) != (via, endpoint), way.via is None
         was_silent = way.silent_since is not None
         is_led_astray = way.proven_at == -inf
         if is_other:
@@ -298,7 +299,8 @@ class Paths:
         if is_other or was_silent or is_led_astray:
             self._voice.say(pathevent.SetEndpoint(peer, endpoint, greet=is_other or was_silent))
         if is_other:
-            way.assert_at = tuple(now + after for after in pathtime.ASSERT_AFTER_S)
+            asserted = pathtime.ASSERT_FIRST_AFTER_S if is_first else pathtime.ASSERT_AFTER_S
+            way.assert_at = tuple(now + after for after in asserted)
         if is_other or was_silent:
             self._voice.say(pathevent.PathsChanged())
 

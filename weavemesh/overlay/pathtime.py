@@ -19,6 +19,8 @@ REFRESH_INTERVAL_S = 15.0
 REFRESH_UNTRANSLATED_S = 100.0
 """Firewalls that only remember flows keep these for 120 s and more (Linux: nf_conntrack_udp_timeout_stream)."""
 ASSERT_AFTER_S = (0.2, 0.5, 1.0, 2.0)
+ASSERT_FIRST_AFTER_S = (2.0,)
+"""Of a first path: no packets are on their way over a former one; but the other end may have found another."""
 CALL_INTERVAL_S = 0.25
 """At least between two calls to one peer."""
 BIND_INTERVAL_S = 0.15

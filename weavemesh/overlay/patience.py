@@ -14,7 +14,9 @@ HALF_LIFE_S: Final = 3.0
 SMOOTHING: Final = 0.125
 """Weight of a new answer's time (RFC 6298 §2)."""
 ANSWER_TIMES: Final = 2.0
-"""So many times the smoothed time of an answer is waited for one."""
+"""So many times the smoothed time of an answer is waited for one, as far as it is beyond …"""
+USUAL_ANSWER_S: Final = 0.15
+"""… what a path across a continent takes, for which all waits are made."""
 LATENESS_TIMES: Final = 4.0
 """A question and its answer wait for their turn at both ends, and the other one is probably as late as we are."""
 MOST_S: Final = 10.0
@@ -43,7 +45,9 @@ class Patience:
 
     def stretch(self, wait_s: float, now: float) -> float:
         """What a wait of so many seconds becomes."""
-        return wait_s + min(MOST_S, LATENESS_TIMES * self._lateness(now) + ANSWER_TIMES * self._answer_s)
+        return wait_s + min(
+            MOST_S, LATENESS_TIMES * self._lateness(now) + ANSWER_TIMES * max(0.0, self._answer_s - USUAL_ANSWER_S)
+        )
 
     def _lateness(self, now: float) -> float:
         return float(self._late_s * 0.5 ** ((now - self._late_at) / HALF_LIFE_S))

@@ -10,8 +10,8 @@ have set up the tunnel by then), then at short intervals until it has answered o
 a second. All others together are asked `IDLE_PROBES_PER_SECOND` times: so the cost of probing does not grow with the
 mesh. When many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a handshake.
 A question without an answer after a few round-trip times is asked again at short intervals; several in a row
-without any make the tunnel *silent*, which is told once; sooner where somebody suffers from it. While this host itself
-came late to its own timer nobody else is blamed. A probe that is not answered within `ANSWER_TIMEOUT_S` counts
+without any make the tunnel *silent*, which is told once. While this host itself comes late to its own timer, or answers
+take long in general, nobody is blamed (`patience.py`). A probe that is not answered within `ANSWER_TIMEOUT_S` counts
 as lost.
 """
 
@@ -37,14 +37,11 @@ BURST = 16
 USED_INTERVAL_S = 1.0
 IDLE_INTERVAL_S = 2.0
 """The shortest interval of a tunnel that is not in use."""
-IDLE_PROBES_PER_SECOND = 2.0
+IDLE_PROBES_PER_SECOND = 1.0
 ANSWER_TIMEOUT_S = 4.0
 MISSED_AFTER_S = 0.3
 """Or three round-trip times and a bit, if that is more: then the question is asked again."""
 AGAIN_INTERVAL_S = 0.15
-IDLE_MISSED_AFTER_S = 1.0
-IDLE_AGAIN_INTERVAL_S = 0.5
-"""The same for tunnels that nobody uses: a peer that starts or is starved is slow to answer, and nobody is hurt."""
 SILENT_AFTER_QUESTIONS = 4
 """That many in a row, all of them overdue, make a tunnel silent."""
 LOSS_WINDOW = 16
@@ -143,9 +140,9 @@ class _Probing(Struct):
         self.lost.append(lost)
         del self.lost[:-LOSS_WINDOW]
 
-    def patience_s(self, *, used: bool) -> float:
+    def patience_s(self) -> float:
         """After how long a question is overdue."""
-        return max(MISSED_AFTER_S if used else IDLE_MISSED_AFTER_S, 3 * (self.rtt_s or 0.0) + 0.1)
+        return max(MISSED_AFTER_S, 3 * (self.rtt_s or 0.0) + 0.1)
 
 
 class Prober:
@@ -251,8 +248,7 @@ class Prober:
 
     def _ask(self, name: ProbeName, probing: _Probing, now: float) -> None:
         """Ask, or find that it is silent; and see when to look at it again."""
-        used = name in self._used
-        patience_s = self._patience.stretch(probing.patience_s(used=used), now)
+        patience_s = self._patience.stretch(probing.patience_s(), now)
         overdue = len(probing.unanswered) and now - probing.unanswered[-1] >= patience_s
         was_alive = probing.last_answer is not None and not probing.silent
         if was_alive and overdue and len(probing.unanswered) >= SILENT_AFTER_QUESTIONS:
@@ -270,7 +266,7 @@ class Prober:
         elif len(probing.unanswered) == 1 or len(probing.unanswered) >= SILENT_AFTER_QUESTIONS:
             pause_s = patience_s
         else:
-            pause_s = AGAIN_INTERVAL_S if used else IDLE_AGAIN_INTERVAL_S
+            pause_s = AGAIN_INTERVAL_S
         self._ask_at(now + pause_s, name, probing)
 
     def _answered(self, event: ProbeAnswered, now: float) -> None:

@@ -27,6 +27,8 @@ class Usage:
 
     def __init__(self) -> None:
         self._seen: dict[PeerName, _Seen] = {}
+        self.is_any_used = False
+        """At the last look some tunnel was in use."""
 
     def look(self, octets: Mapping[PeerName, int], probes: Callable[[PeerName], int], now: float) -> set[PeerName]:
         """Whose tunnels are in use, by octets in both directions and how many of our own datagrams were among them."""
@@ -43,4 +45,5 @@ class Usage:
             seen.octets, seen.probes, seen.looked_at = total, asked, now
             if seen.used_until > now:
                 used.add(name)
+        self.is_any_used = bool(used)
         return used

@@ -13,6 +13,7 @@ from gossip.exchange import (
     RECORDS_FRAME_BYTES,
     Exchange,
 )
+from gossip.health import LocalHealth
 from gossip.link import ANSWER_INTERVAL_S, Link, LinkTable
 from gossip.outbox import Outbox
 from gossip.record import Record, RecordBody, is_authentic, seal
@@ -45,7 +46,9 @@ class Scene:
         for each in records:
             self.store.merge(each, 0.0)
         self.links, self.outbox, self.words = LinkTable(), Outbox(), Words(b"ours")
-        self.exchange = Exchange(store=self.store, links=self.links, outbox=self.outbox, counters=self.counters)
+        self.exchange = Exchange(
+            store=self.store, links=self.links, outbox=self.outbox, counters=self.counters, health=LocalHealth(0.0)
+        )
         self.exchange.register("words", self.words)
         self.ann, self.bob = (self._linked(number, peer) for number, peer in ((1, "ann"), (2, "bob")))
 

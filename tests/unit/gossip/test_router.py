@@ -18,6 +18,7 @@ from gossip import (
     wire,
 )
 from gossip.exchange import Exchange
+from gossip.health import LocalHealth
 from gossip.link import Link, LinkTable
 from gossip.outbox import Outbox
 from gossip.record import is_authentic
@@ -41,7 +42,9 @@ class Bench:
         store = RecordStore(is_authentic=lambda it: is_authentic(it, fake_verify), counters=self.counters)
         for nickname in ("me", "ann", "bob", "cat"):
             store.merge(record(nickname, 1, 1), 0.0)
-        exchange = Exchange(store=store, links=self.links, outbox=self.outbox, counters=self.counters)
+        exchange = Exchange(
+            store=store, links=self.links, outbox=self.outbox, counters=self.counters, health=LocalHealth(0.0)
+        )
         exchange.register("words", Words())
         self.router = Router(
             signer=SIGNERS["me"],

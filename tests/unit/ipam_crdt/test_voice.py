@@ -85,3 +85,16 @@ def test_a_new_title_of_the_same_owner_is_told_but_is_no_change_of_owner() -> No
     (announcement,) = voice.take()
     assert told(announcement).entries == merged.news
     assert told(announcement).roster == Roster.of(ANNE, CARL)
+
+
+def test_what_is_announced_several_times_before_it_is_taken_is_told_once_and_as_it_is_then() -> None:
+    holding, voice = founder()
+    assert holding.ring is not None
+    voice.adopt(holding.ring.grant(UPPER, giver=ANNE, taker=BERT))
+    quarter = UPPER.halves()[0]
+    voice.adopt(holding.ring.grant(quarter, giver=BERT, taker=CARL))
+    announcements = [output for output in voice.take() if isinstance(output, Announce)]
+    assert len(announcements) == 1
+    assert told(announcements[0]).entries == tuple(holding.ring.within(UPPER))
+    assert {ANNE, BERT, CARL} >= told(announcements[0]).roster.members >= {BERT, CARL}
+    assert voice.take() == []

@@ -1,6 +1,7 @@
 """News is acted on at once after quiet, and once per interval in a burst."""
 
 import asyncio
+from collections.abc import Callable
 
 from tests.simulation.simloop import SimLoop
 from weavemesh.burst import Burst
@@ -25,3 +26,27 @@ def test_a_burst_is_acted_on_at_its_beginning_and_once_more_at_its_end() -> None
     loop.run_until_complete(scenario())
     loop.close()
     assert [round(when, 2) for when in acted] == [0.0, 1.0, 5.5]
+
+
+def test_what_takes_long_is_done_seldom() -> None:
+    acted: list[float] = []
+    clock = [0.0]
+
+    class Loop:
+        """Takes a fifth of a second for each `act`."""
+
+        def time(self) -> float:
+            return clock[0]
+
+        def call_at(self, when: float, act: Callable[[], None]) -> None:
+            clock[0] = when
+            act()
+
+    def act() -> None:
+        acted.append(clock[0])
+        clock[0] += 0.2
+
+    burst = Burst(act, interval_s=0.1, loop=Loop())
+    for _ in range(3):
+        burst.notice()
+    assert [round(when, 3) for when in acted] == [0.0, 1.8, 3.6]

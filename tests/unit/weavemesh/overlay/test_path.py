@@ -1,11 +1,13 @@
 """The path machine, by transcripts; what it does in a network, `tests/simulation/test_path.py` tries."""
 
 from ipaddress import IPv4Address
+from typing import TypeGuard
 
 from gossip import PeerName
 from weavemesh.overlay.path import Paths
 from weavemesh.overlay.pathevent import (
     DIRECT,
+    AddressesChanged,
     Call,
     CallHeard,
     DeviceSeen,
@@ -20,11 +22,12 @@ from weavemesh.overlay.pathevent import (
     SendCall,
     SetEndpoint,
     TunnelAnswered,
+    TunnelSilent,
 )
-from weavemesh.overlay.pathtime import ASSERT_AFTER_S, REFRESH_INTERVAL_S
+from weavemesh.overlay.pathtime import ASSERT_AFTER_S, CALL_AFTER_S, REFRESH_INTERVAL_S, REFRESH_UNTRANSLATED_S
 from weavemesh.overlay.state import Endpoint
 
-US, PEER = PeerName("a"), PeerName("b")
+US, PEER, LATER = PeerName("a"), PeerName("b"), PeerName("c")
 FIRST, SECOND, ELSEWHERE = (Endpoint(IPv4Address(f"198.51.100.{number}"), 6783) for number in (1, 2, 3))
 OURS = Endpoint(IPv4Address("203.0.113.1"), 20000)
 
@@ -35,6 +38,10 @@ def machine(*endpoints: Endpoint) -> Paths:
     return paths
 
 
+def output_knocks(output: PathOutput, endpoint: Endpoint) -> TypeGuard[Knock]:
+    return isinstance(output, Knock) and output.endpoint == endpoint
+
+
 def run(paths: Paths, *, until: float) -> list[PathOutput]:
     outputs = []
     while (now := paths.deadline()) is not None and now <= until:
@@ -43,10 +50,28 @@ def run(paths: Paths, *, until: float) -> list[PathOutput]:
     return outputs
 
 
-def test_all_endpoints_are_knocked_at_together_and_the_peer_is_called() -> None:
+def test_all_endpoints_are_knocked_at_together_and_a_peer_that_does_not_answer_at_once_is_called() -> None:
     paths = machine(FIRST, SECOND)
-    assert paths.outputs() == [SendCall(PEER, Call((), (), (), lost=True, reply=True))]
-    assert run(paths, until=0.0) == [Knock(PEER, FIRST, 101), Knock(PEER, SECOND, 102)]
+    assert run(paths, until=CALL_AFTER_S / 2) == [Knock(PEER, FIRST, 101), Knock(PEER, SECOND, 102)]
+    assert SendCall(PEER, Call((), (), (), lost=True, reply=True)) in run(paths, until=CALL_AFTER_S)
+
+
+def test_a_peer_that_answers_at_once_is_not_called() -> None:
+    paths = machine(FIRST)
+    run(paths, until=0.0)
+    paths.receive(KnockAnswered(PEER, 101, OURS), CALL_AFTER_S / 2)
+    assert not [output for output in run(paths, until=10.0) if isinstance(output, SendCall)]
+
+
+def test_where_this_host_is_late_to_its_own_timers_others_are_called_later() -> None:
+    paths = machine(FIRST)
+    paths.tick(1.0)  # was due at 0
+    paths.outputs()
+    paths.receive(PathPeers({LATER: PathPeer((SECOND,), range(0), in_touch=True)}), 1.0)
+    soon = run(paths, until=1.0 + 5 * CALL_AFTER_S)
+    assert Knock(LATER, SECOND, 102) in soon
+    assert not [output for output in soon if isinstance(output, SendCall)]
+    assert [output for output in run(paths, until=10.0) if isinstance(output, SendCall)]
 
 
 def test_the_first_answer_is_taken_and_told_to_the_device() -> None:
@@ -62,13 +87,39 @@ def test_the_first_answer_is_taken_and_told_to_the_device() -> None:
     assert paths.seen.endpoints() == (OURS,)
 
 
-def test_a_found_path_is_set_again_a_few_times_and_then_only_refreshed() -> None:
+def test_a_first_path_is_set_again_once_and_then_only_refreshed() -> None:
     paths = machine(FIRST)
     run(paths, until=0.0)
     paths.receive(KnockAnswered(PEER, 101, OURS), 0.02)
     paths.outputs()
     outputs = run(paths, until=REFRESH_INTERVAL_S + 1)
-    assert outputs == [*([SetEndpoint(PEER, FIRST, greet=False)] * len(ASSERT_AFTER_S)), Knock(PEER, FIRST, 102)]
+    assert outputs == [SetEndpoint(PEER, FIRST, greet=False), Knock(PEER, FIRST, 102)]
+
+
+def test_a_path_that_replaces_another_is_set_again_a_few_times() -> None:
+    paths = machine(FIRST)
+    run(paths, until=0.0)
+    paths.receive(KnockAnswered(PEER, 101, OURS), 0.02)
+    run(paths, until=3.0)
+    paths.receive(TunnelSilent(PEER), 4.0)
+    paths.receive(KnockHeard(PEER, ELSEWHERE), 4.0)
+    nonce = next(output.nonce for output in run(paths, until=4.0) if output_knocks(output, ELSEWHERE))
+    paths.receive(KnockAnswered(PEER, nonce, OURS), 4.1)
+    paths.outputs()
+    again = [output for output in run(paths, until=8.0) if isinstance(output, SetEndpoint)]
+    assert again == [SetEndpoint(PEER, ELSEWHERE, greet=False)] * len(ASSERT_AFTER_S)
+
+
+def test_where_nobody_translates_a_path_is_refreshed_seldom() -> None:
+    paths = Paths(name=US, nonce=100)
+    paths.receive(AddressesChanged((OURS.address,)), 0.0)
+    paths.receive(PathPeers({PEER: PathPeer((FIRST,), range(0), in_touch=True, own=(FIRST,))}), 0.0)
+    run(paths, until=0.0)
+    paths.receive(KnockAnswered(PEER, 101, OURS), 0.02)
+    paths.outputs()
+    knocks = [output for output in run(paths, until=4 * REFRESH_INTERVAL_S) if isinstance(output, Knock)]
+    assert knocks == []
+    assert Knock(PEER, FIRST, 102) in run(paths, until=REFRESH_UNTRANSLATED_S + 1)
 
 
 def test_who_knocks_from_an_unknown_place_is_knocked_at_there() -> None:
@@ -82,7 +133,7 @@ def test_an_answer_to_no_knock_of_ours_or_of_another_proves_nothing() -> None:
     paths = machine(FIRST)
     run(paths, until=0.0)
     paths.receive(KnockAnswered(PEER, 999, OURS), 0.01)
-    paths.receive(KnockAnswered(PeerName("c"), 101, OURS), 0.01)
+    paths.receive(KnockAnswered(LATER, 101, OURS), 0.01)
     assert paths.outputs() == [] and paths.via(PEER) is None
 
 
@@ -101,7 +152,7 @@ def test_where_the_device_was_led_astray_the_path_is_tried_and_set_again() -> No
     paths.receive(KnockAnswered(PEER, 101, OURS), 0.02)
     run(paths, until=4.0)
     paths.receive(DeviceSeen({PEER: ELSEWHERE}), 5.0)
-    (knock,) = paths.outputs()
+    (knock,) = (output for output in paths.outputs() if isinstance(output, Knock))
     assert knock == Knock(PEER, ELSEWHERE, 102)
     paths.receive(KnockAnswered(PEER, 102, OURS), 5.1)
     assert SetEndpoint(PEER, ELSEWHERE, greet=True) in paths.outputs()

@@ -107,7 +107,7 @@ def count_words_for_another_roster(*_: object) -> bool:
         ("ipam_crdt.space.Space.donation", keep_the_last_address, 0),
         ("ipam_crdt.allocator.Allocator.deadline", never_wake, 0),
         ("ipam_crdt.ring.Ring.holds", take_any_grant, 410),
-        ("ipam_crdt.settlement.Settlement._missing", ask_nobody, 20),
+        ("ipam_crdt.settlement.Settlement._missing", ask_nobody, 240),
         ("ipam_crdt.settlement.Settlement.answer", tell_nothing, 120),
         ("ipam_crdt.settlement.Settlement._is_valid", count_words_for_another_roster, 0),
         ("ipam_crdt.settlement.digest_of_roster", trust_any_roster, 200),

@@ -7,8 +7,9 @@ Theory of operation
 -------------------
 Each peer with an address in the mesh has one `Probing`. A fresh one is asked after `SETTLE_S` (both sides should
 have set up the tunnel by then), then at short intervals until it has answered once. A tunnel in use is asked about once
-a second. All others together are asked `IDLE_PROBES_PER_SECOND` times: so the cost of probing does not grow with the
-mesh. When many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a handshake.
+a second. All others together are asked `IDLE_PROBES_PER_SECOND` times a second: so the cost of probing does not grow
+with the mesh. When many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a
+handshake.
 A question without an answer after a few round-trip times is asked again at short intervals; several in a row
 without any make the tunnel *silent*, which is told once. While this host itself comes late to its own timer, or answers
 take long in general, nobody is blamed (`patience.py`). A probe that is not answered within `ANSWER_TIMEOUT_S` counts

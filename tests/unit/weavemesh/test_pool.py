@@ -259,3 +259,24 @@ def test_a_promise_is_made_at_once_and_durable_when_the_disk_has_it() -> None:
                 await pool.promise("a", address + 1, deadline_s=5)
 
     asyncio.run(scenario())
+
+
+def test_a_burst_of_news_is_one_write_and_one_announcement_and_who_waits_is_not_kept_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "PACE_S", 3600.0)
+
+    async def scenario() -> None:
+        announced: list[bytes] = []
+        disk = Disk()
+        async with running(open_pool(disk, announce=announced.append)) as pool:
+            await pool.durable()
+            announced.clear()
+            writes = len(disk.snapshots)
+            for name in ("anne", "bert", "carl", "dora"):
+                pool.feed(RingReceived(Owner(name), pool.allocator.state()))
+            await pool.durable()
+            assert len(announced) == 1
+            assert len(disk.snapshots) == writes + 1
+
+    asyncio.run(scenario())

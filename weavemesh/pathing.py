@@ -46,7 +46,7 @@ of news crosses the whole mesh.
 """
 REPORT_PAUSE_S = 1.5
 """News of paths are told in one piece."""
-GREET_AFTER_S = 0.2
+GREET_AFTER_S = 0.3
 """Of two ends that have found a path at once the one with the greater name waits so long with its greeting: WireGuard
 gives up its own handshake for the other end's, so that two which cross leave both ends without a session for 5 s.
 """

@@ -5,13 +5,12 @@ there. Its counterpart is `weavemesh.probing`, which owns the UDP socket inside 
 
 Theory of operation
 -------------------
-Each peer with an address in the mesh has one `Probing`. A fresh one is asked after `SETTLE_S` (both sides should
-have set up the tunnel by then), then at short intervals until it has answered once. A tunnel in use is asked about once
-a second. All others together are asked `IDLE_PROBES_PER_SECOND` times a second: so the cost of probing does not grow
-with the mesh. When many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a
-handshake.
-A question without an answer after a few round-trip times is asked again at short intervals; several in a row
-without any make the tunnel *silent*, which is told once. While this host itself comes late to its own timer, or answers
+Each peer with an address in the mesh has one `Probing`. A fresh one is asked when its path has been found or after
+`SETTLE_S`, then at short intervals until it has answered once. A tunnel in use is asked about once a second. All others
+together are asked `IDLE_PROBES_PER_SECOND` times a second: so the cost of probing does not grow with the mesh. When
+many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a handshake.
+A question without an answer after a few round-trip times is asked again at short intervals; several in a row without
+any make the tunnel *silent*, which is told once. While this host itself comes late to its own timer, or answers
 take long in general, nobody is blamed (`patience.py`). A probe that is not answered within `ANSWER_TIMEOUT_S` counts
 as lost.
 """
@@ -30,7 +29,10 @@ from weavemesh.overlay.patience import Patience
 ProbeName = NewType("ProbeName", str)
 """Name of the peer that is asked; the same text as gossip's PeerName."""
 
-SETTLE_S = 0.15
+SETTLE_S = 1.0
+"""By then a path has been found, as a rule, and greeted (`weavemesh.pathing`), and `ProbeAtOnce` has come. A question
+before that brings about a handshake that crosses the greeting: WireGuard then has no session for 5 s.
+"""
 IMPATIENT_INTERVAL_S = 0.5
 PROBES_PER_SECOND_MAX = 20.0
 """While many peers are fresh; `BURST` of them at once."""

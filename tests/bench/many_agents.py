@@ -36,6 +36,8 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 FORM_S_MAX = 300.0
 AGREE_S_MAX = 180.0
+CALM_S = 60.0
+"""Until all searches for paths have ended after a start of all at once."""
 
 
 class Site:
@@ -195,7 +197,7 @@ def form(scene: Scene) -> None:
 
 
 def measure_steady(scene: Scene, steady_s: float) -> None:
-    time.sleep(min(20.0, steady_s))
+    time.sleep(min(CALM_S, 2 * steady_s))
     before = [site.cpu_s() for site in scene.sites]
     time.sleep(steady_s)
     spent = [site.cpu_s() - cpu for site, cpu in zip(scene.sites, before, strict=True)]

@@ -9,8 +9,12 @@ from math import inf
 from typing import Protocol
 
 REST = 9.0
-"""So many times as long as the last `act` took nothing is done: at most a tenth of the time goes into it."""
 REST_S_MAX = 2.0
+
+
+def interval_after(took_s: float, *, at_least_s: float) -> float:
+    """From one beginning to the next, in seconds: at most a tenth of the time goes into what took so long."""
+    return max(at_least_s, min(REST * took_s, REST_S_MAX))
 
 
 class Clock(Protocol):
@@ -41,5 +45,4 @@ class Burst:
         begin = self._loop.time()
         self._next_at = begin + self._interval_s
         self._act()
-        took_s = self._loop.time() - begin
-        self._next_at = max(self._next_at, begin + min(REST * took_s, REST_S_MAX))
+        self._next_at = begin + interval_after(self._loop.time() - begin, at_least_s=self._interval_s)

@@ -49,7 +49,7 @@ class Published(Struct, frozen=True):
 
 
 class _Silent(Struct):
-    """An allocator that says only that it may have something to say."""
+    """An allocator that only tells the driver's turns: its outputs are taken by the pool, in batches."""
 
     allocator: Allocator
     has_news: asyncio.Event
@@ -108,7 +108,7 @@ class AddressPool:
                 self._early.append(output)
         self._published = self._present()
         self._driver: Driver[ipam_crdt.Input, ipam_crdt.Output] = Driver(
-            _Silent(allocator, self._has_news), self._early.append
+            _Silent(allocator, self._has_news), perform=self._early.append
         )
 
     async def run(self) -> None:

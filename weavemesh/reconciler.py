@@ -8,6 +8,7 @@ from collections.abc import Callable
 from logging import INFO, WARNING
 from math import inf
 
+from weavemesh.burst import interval_after
 from weavemesh.kernel.sentence import describe
 from weavemesh.logs import Event, log
 from weavemesh.overlay.state import DesiredState
@@ -16,10 +17,8 @@ from weavemesh.overlay.tunnel import Tunnel
 COALESCE_S = 0.02
 """News comes in bursts (a record, then the ring): one plan for the burst."""
 PACE_S = 0.2
-"""Between two plans: while a mesh forms there is news all the time, and each plan looks at all peers."""
-REST = 9.0
-"""So many times as long as the last one took; on a starved host that is more."""
-REST_S_MAX = 2.0
+"""Between two plans: while a mesh forms there is news all the time, and each plan looks at all peers.
+On a starved host it is more."""
 CHECK_INTERVAL_S = 30.0
 """Without news the kernel is compared again so often: what someone else removed comes back."""
 RETRY_S = 2.0
@@ -75,7 +74,7 @@ class Reconciler:
                 self._plans += 1
                 await self._apply(desired)
             took_s = asyncio.get_running_loop().time() - begin
-            self._next_at = begin + max(PACE_S, min(REST * took_s, REST_S_MAX))
+            self._next_at = begin + interval_after(took_s, at_least_s=PACE_S)
 
     async def _wait_for(self, number: int) -> None:
         while self._applied < number:

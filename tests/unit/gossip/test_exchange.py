@@ -7,13 +7,14 @@ from gossip import Counters, Delivered, LinkId, LocalMisuse, SendFrame
 from gossip.exchange import (
     FORGED_MAX,
     HOLD_S,
+    HOLD_STARVED_S,
     PASSED_ON_MAX,
     PUSH_INTERVAL_S,
     PUSH_RECORD_S,
     RECORDS_FRAME_BYTES,
     Exchange,
 )
-from gossip.health import LocalHealth
+from gossip.health import LATE_S, LocalHealth
 from gossip.link import ANSWER_INTERVAL_S, Link, LinkTable
 from gossip.outbox import Outbox
 from gossip.record import Record, RecordBody, is_authentic, seal
@@ -46,8 +47,9 @@ class Scene:
         for each in records:
             self.store.merge(each, 0.0)
         self.links, self.outbox, self.words = LinkTable(), Outbox(), Words(b"ours")
+        self.health = LocalHealth(0.0)
         self.exchange = Exchange(
-            store=self.store, links=self.links, outbox=self.outbox, counters=self.counters, health=LocalHealth(0.0)
+            store=self.store, links=self.links, outbox=self.outbox, counters=self.counters, health=self.health
         )
         self.exchange.register("words", self.words)
         self.ann, self.bob = (self._linked(number, peer) for number, peer in ((1, "ann"), (2, "bob")))
@@ -176,6 +178,17 @@ def test_what_is_owed_over_a_link_goes_over_the_one_that_is_kept() -> None:
     scene.links.establish(newer, peer_epoch=2, serial=1)
     assert scene.sent(1.0) == []
     assert scene.sent(1.0) == [(3, Records((record("cat", 1, 1),)))]
+
+
+def test_a_starved_host_holds_what_it_learns_longer_and_does_not_tell_who_shows_that_he_knows() -> None:
+    scene = Scene()
+    scene.health.called(late_s=2 * LATE_S, now=0.0)
+    cat = Records((record("cat", 1, 1),))
+    scene.exchange.records_received(scene.ann, cat, 0.0)
+    assert scene.sent(2 * HOLD_S) == []
+    scene.exchange.records_received(scene.bob, cat, 2 * HOLD_S)
+    scene.exchange.records_received(scene.ann, Records((record("dan", 1, 1),)), 2 * HOLD_S)
+    assert scene.sent(3 * HOLD_STARVED_S) == [(2, Records((record("dan", 1, 1),)))]
 
 
 def test_what_is_owed_goes_before_its_turn_when_a_unicast_needs_it() -> None:

@@ -55,6 +55,7 @@ def test_a_peer_is_translated_once_for_each_change_of_it() -> None:
             assert planned.endpoints[0].text() == "203.0.113.9:7000"
             assert book.planned()[0] is planned and book.planned() is book.planned()
             assert book.probe_addresses(everything) == {}
+            assert book.path_peers() == {}, "it has no tunnels yet, and answers nobody"
 
             told = said(theirs, address="10.40.0.1")
             theirs.driver.feed(told)
@@ -70,6 +71,10 @@ def test_a_peer_is_translated_once_for_each_change_of_it() -> None:
             await ours.until(lambda: (view := ours.mesh.peer(name)) is not None and view.summary == later.summary)
             book.changed(name)
             assert book.planned() == (planned,), "its pods go on talking"
+            theirs.driver.feed(restarted := said(theirs, address=None))
+            await ours.until(lambda: (view := ours.mesh.peer(name)) is not None and view.summary == restarted.summary)
+            book.changed(name)
+            assert (book.probe_addresses(everything), list(book.path_peers())) == ({}, [name]), "its tunnels are kept"
 
             keys.append(PublicKey(bytes(32)))
             (rekeyed,) = book.planned()

@@ -38,7 +38,7 @@ def machine(*endpoints: Endpoint) -> Paths:
     return paths
 
 
-def output_knocks(output: PathOutput, endpoint: Endpoint) -> TypeGuard[Knock]:
+def knocks_at(output: PathOutput, endpoint: Endpoint) -> TypeGuard[Knock]:
     return isinstance(output, Knock) and output.endpoint == endpoint
 
 
@@ -103,7 +103,7 @@ def test_a_path_that_replaces_another_is_set_again_a_few_times() -> None:
     run(paths, until=3.0)
     paths.receive(TunnelSilent(PEER), 4.0)
     paths.receive(KnockHeard(PEER, ELSEWHERE), 4.0)
-    nonce = next(output.nonce for output in run(paths, until=4.0) if output_knocks(output, ELSEWHERE))
+    nonce = next(output.nonce for output in run(paths, until=4.0) if knocks_at(output, ELSEWHERE))
     paths.receive(KnockAnswered(PEER, nonce, OURS), 4.1)
     paths.outputs()
     again = [output for output in run(paths, until=8.0) if isinstance(output, SetEndpoint)]

@@ -108,6 +108,21 @@ def test_silence_is_loss_and_in_the_end_a_dead_tunnel_that_is_told_when_it_retur
     assert machine.outputs() == [TunnelAlive(A, 0.0, is_first=True)]
 
 
+def test_who_comes_late_to_its_own_timer_blames_nobody() -> None:
+    machine = prober(a="10.32.0.1")
+    probe, answered = next_probe(machine)
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), answered)
+    machine.receive(TunnelsInUse(frozenset({A})), answered)
+    machine.outputs()
+    for _ in range(20):  # no answer was read meanwhile, as this host did nothing
+        due = machine.deadline()
+        assert due is not None
+        machine.tick(due + 1.0)
+        assert not [output for output in machine.outputs() if isinstance(output, TunnelDead)]
+    health = machine.health(A)
+    assert health is not None and not health.silent
+
+
 def test_loss_is_told_of_a_bounded_window() -> None:
     machine = prober(a="10.32.0.1")
     for _ in range(3 * LOSS_WINDOW):

@@ -99,6 +99,17 @@ def test_a_link_that_breaks_without_a_word_is_lost() -> None:
     asyncio.run(scenario())
 
 
+def test_what_is_sent_over_a_broken_link_before_its_end_is_told_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with linked() as (near, _):
+            near.abort()
+            for _ in range(20):
+                near.send(b"frame")
+
+    asyncio.run(scenario())
+    assert caplog.records == []
+
+
 def test_a_peer_that_does_not_read_is_dropped_and_costs_a_bounded_amount() -> None:
     async def scenario() -> None:
         async with linked() as (near, far):

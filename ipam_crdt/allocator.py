@@ -130,6 +130,7 @@ class Allocator:
         self._owner = owner
         self._rng = rng
         self.universe = universe
+        """The range of all addresses, anybody's."""
         self._universe = Block.of(universe)
         self._now = now
         self._holding = Holding(owner, self._universe, Block.of(subnet))

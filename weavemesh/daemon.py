@@ -134,13 +134,7 @@ class Agent:
             config, identity=identity, mtus=mtus, allocator=allocator, ula=lambda: self.ula, peers=self._book.planned
         )
         self._reconciler = Reconciler(kernel, self._plan, applied=self._look_for_paths)
-        self._rotation = KeyRotation(
-            identity,
-            folder.path,
-            every_s=config.rotate_key_every_s,
-            settle=self._reconciler.settle,
-            announce=self._publish,
-        )
+        self._rotation = self._key_rotation(folder)
         self._pods = PodSide(
             self._pool, ula=lambda: self.ula, mtu=lambda: mtu, interface=config.interface, masquerade=config.masquerade
         )
@@ -152,6 +146,15 @@ class Agent:
             announce=lambda payload: self._gossip.feed(gossip.GossipNews(RING_CHANNEL, payload)),
             send=lambda owner, payload: self._gossip.feed(gossip.SendUnicast(RING_CHANNEL, PeerName(owner), payload)),
             ownership_changed=self._peer_news.notice,
+        )
+
+    def _key_rotation(self, folder: StateFolder) -> KeyRotation:
+        return KeyRotation(
+            self._identity,
+            folder.path,
+            every_s=self._config.rotate_key_every_s,
+            settle=self._reconciler.settle,
+            announce=self._publish,
         )
 
     def _path_finder(self) -> PathFinder:

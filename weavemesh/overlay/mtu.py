@@ -23,7 +23,7 @@ part the rest evenly. Nothing counts as too large before `TRIES` questions had n
 *Raise.* When the path has changed, a larger size is looked for anew; and every `RAISE_INTERVAL_S` one step more is
 tried (§5.1.1, PMTU_RAISE_TIMER).
 
-*Silence.* A round of which nothing comes back says nothing of sizes: the next one waits until the peer has answered.
+*Silence.* A round of which nothing comes back says nothing of sizes: the next one waits until the peer answers.
 Who answers short questions only, time after time, does not know long ones (an older release): nothing is changed then.
 
 *Bounds.* Rounds towards peers whose tunnels are not in use are paid from a purse, whatever the size of the mesh.
@@ -237,6 +237,8 @@ class PathMtus:
             sizing.confirming, sizing.overdue_at = None, inf
         if sizing.round is not None and event.nonce in sizing.round.nonces:
             sizing.round.note(octets, now, rest_s=REST_S, last_rest_s=LAST_REST_S)
+        elif sizing.round is not None and sizing.round.passed == 0 and sent > sizing.round.began:
+            sizing.round.was_overtaken, sizing.round.ends_at = True, now
         elif sizing.is_idle and (sizing.waits or self._is_unsearched(sizing)):
             sizing.next_at = now
         self._arm(name, sizing)
@@ -311,7 +313,8 @@ class PathMtus:
             sizes = (sizes[0], *sizes, sizes[-1])
         self._purse.spend(now, count=len(sizes))
         sizing.is_unpaid, sizing.next_at = False, inf
-        sizing.round = Round(last=sizes[-1], largest=sizes[0], sizes=sizes, ends_at=now + sizing.wait_s(ROUND_S, 4))
+        ends_at = now + sizing.wait_s(ROUND_S, 4)
+        sizing.round = Round(last=sizes[-1], largest=sizes[0], sizes=sizes, began=now, ends_at=ends_at)
         for octets in sizes:
             nonce = self._rng.getrandbits(64)
             self._waiting[nonce] = (name, octets, now)
@@ -322,6 +325,8 @@ class PathMtus:
         sizing.round = None
         if ended.passed == 0:
             sizing.deaf, sizing.waits = sizing.deaf + 1, True
+            if ended.was_overtaken:
+                sizing.next_at = now
             if sizing.deaf >= DEAF_ROUNDS:
                 pause_s = DEAF_INTERVAL_S if sizing.has_answered else RAISE_INTERVAL_S
                 sizing.waits, sizing.next_at = False, now + pause_s * self._rng.uniform(0.9, 1.1)

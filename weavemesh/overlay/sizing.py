@@ -27,10 +27,13 @@ class Round(Struct):
     """The size that was sent last, which is the smallest."""
     largest: int
     sizes: tuple[int, ...]
+    began: float
     ends_at: float
     nonces: set[int] = field(default_factory=set)
     passed: int = 0
     """The largest size that came back; 0 while none has."""
+    was_overtaken: bool = False
+    """None had come back when something that was sent later did: the peer lives, and all of them are lost."""
 
     def note(self, octets: int, now: float, *, rest_s: float, last_rest_s: float) -> None:
         """An answer to one of them has come: the others have so long left."""

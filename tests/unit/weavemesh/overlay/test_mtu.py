@@ -124,6 +124,17 @@ def test_a_round_without_any_answer_waits_for_one() -> None:
     assert len(asked(mtus)) == 10
 
 
+def test_a_round_that_was_lost_as_a_whole_is_begun_again_as_soon_as_something_sent_later_is_answered() -> None:
+    mtus = machine()
+    question(mtus, 1, 1.0)
+    began = advance(mtus)
+    assert asked(mtus)
+    question(mtus, 2, began + 0.1, short=True)
+    answer(mtus, 2, began + 0.11)
+    assert advance(mtus) == began + 0.11
+    assert asked(mtus)
+
+
 def test_who_answers_short_questions_alone_is_asked_short_ones() -> None:
     mtus = machine()
     now = 1.0

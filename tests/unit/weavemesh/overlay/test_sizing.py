@@ -38,7 +38,7 @@ def test_smaller_sizes_end_with_what_passes_everywhere() -> None:
 
 
 def test_a_round_ends_soon_after_the_answer_to_what_was_sent_last() -> None:
-    asked = Round(last=512, largest=1420, sizes=(1420, 1280, 512), ends_at=10.0)
+    asked = Round(last=512, largest=1420, sizes=(1420, 1280, 512), began=0.0, ends_at=10.0)
     asked.note(1280, 1.0, rest_s=0.1, last_rest_s=0.03)
     assert (asked.passed, asked.ends_at) == (1280, 1.1)
     asked.note(512, 1.02, rest_s=0.1, last_rest_s=0.03)

@@ -4,7 +4,6 @@ import json
 import re
 import select
 import subprocess
-import time
 from typing import Self
 
 from deploy.demo.lab import Machine, Pod, end, wait_until
@@ -61,6 +60,8 @@ class Transfer:
     def __exit__(self, *_: object) -> None:
         end(self._sending)
         end(self._receiving)
+        assert self._receiving.stdout is not None
+        self._receiving.stdout.close()
 
     def wait_for(self, octets: int, *, seconds: float) -> None:
         """Return when so many have come; LabError after so many seconds."""
@@ -90,8 +91,3 @@ class Transfer:
                 break
             self._lines.append(line.strip())
         return self._lines
-
-
-def stalled_s(began: float) -> float:
-    """Seconds since then, for those who watch."""
-    return time.monotonic() - began

@@ -124,6 +124,11 @@ class Internet:
         """Undo `block`."""
         self._rule("blocked", f"{protocol} . {source} . {destination}", verb="delete")
 
+    def enlarge(self, machine: Machine, octets: int) -> None:
+        """Let the leg of a public host carry larger frames; before its agent starts."""
+        machine.ip("link", "set", "wan", "mtu", str(octets))
+        self.core.ip("link", "set", self._leg_names[machine.name], "mtu", str(octets))
+
     def narrow(self, machine: Machine, octets: int) -> None:
         """What goes to a public host or a router passes in packets of so many octets: larger ones are fragmented or,
         where they may not be, dropped without a word.

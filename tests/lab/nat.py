@@ -136,6 +136,10 @@ class Internet:
         leg = self._leg_names[machine.name]
         self.core.ip("route", "replace", f"{self.address(machine)}/32", "dev", leg, "mtu", "lock", str(octets))
 
+    def lose_fragments(self, machine: Machine) -> None:
+        """Drop fragments before the host, as many firewalls do."""
+        machine.run("nft", "-f", "-", stdin=_NO_FRAGMENTS)
+
     def widen(self, machine: Machine) -> None:
         """Undo `narrow`."""
         self.core.ip("route", "delete", f"{self.address(machine)}/32")
@@ -190,6 +194,13 @@ table ip wm_lab {
     type filter hook output priority filter;
     icmp type destination-unreachable icmp code 4 drop
   }
+}
+"""
+
+
+_NO_FRAGMENTS = """
+table ip wm_fragments {
+  chain prerouting { type filter hook prerouting priority -450; ip frag-off & 0x3fff != 0 drop; }
 }
 """
 

@@ -1,9 +1,9 @@
 """Paths between peers, measured: how fast they are found, lost, replaced, and what a relay costs.
 
-Run as root: `.venv/bin/python tests/bench/paths.py [part …]` with the parts first, cut, relay, move, throughput, mtu.
-Everything happens in namespaces on this machine, with wireguard-go unless its kernel has WireGuard (`python -m tests.vm
-run -m 768 -- .venv/bin/python tests/bench/paths.py mtu`); the reference of the relay is the direct tunnel of the same
-pair of hosts in the same run.
+Run as root: `.venv/bin/python tests/bench/paths.py [part …]` with the parts first, cut, relay, move, throughput, mtu,
+probes. The last one is a simulation (`probe_count.py`). All others happen in namespaces on this machine, with
+wireguard-go unless its kernel has WireGuard (`python -m tests.vm run -m 768 -- .venv/bin/python tests/bench/paths.py
+mtu`); the reference of the relay is the direct tunnel of the same pair of hosts in the same run.
 """
 
 import json
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from deploy.demo.lab import Lab, Machine, running, wait_until
+from tests.bench.probe_count import PEERS, USED, knocks_per_second, questions_per_second
 from tests.e2e.nat_lab import NatLab, Pings, mtu_of, path_of, pings
 from tests.e2e.transfer import Transfer
 from tests.lab.nat import KINDS, NatKind, is_direct_possible
@@ -256,6 +257,22 @@ def measure_mtu() -> Rows:
     return rows
 
 
+def measure_probes() -> Rows:
+    busy, idle = questions_per_second()
+    known = f"{PEERS} peers, {USED} of them in use"
+    open_knocks, translated_knocks = knocks_per_second("none"), knocks_per_second("port-restricted")
+    return [
+        (f"questions and answers through tunnels, {known}, sent", f"{busy:.1f} a second", "≤ 30"),
+        ("the same of a host that uses none", f"{idle:.1f} a second", "none set"),
+        ("with knocks and their answers, without NATs", f"{busy + open_knocks:.1f} a second", "≤ 30"),
+        (
+            "with those of a host behind a NAT, which keep it open",
+            f"{busy + translated_knocks:.1f} a second",
+            "none set",
+        ),
+    ]
+
+
 PARTS: dict[str, Callable[[], Rows]] = {
     "first": measure_first,
     "cut": measure_cut,
@@ -263,6 +280,7 @@ PARTS: dict[str, Callable[[], Rows]] = {
     "move": measure_move,
     "throughput": measure_throughput,
     "mtu": measure_mtu,
+    "probes": measure_probes,
 }
 
 

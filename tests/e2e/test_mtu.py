@@ -115,6 +115,20 @@ def test_jumbo_frames_are_used_where_they_pass(nats: NatLab) -> None:
     assert a.run(*pings, str(1420 - 28), nats.overlay_address(nats.hub)).returncode == 0
 
 
+def test_the_mtu_follows_the_path(nats: NatLab) -> None:
+    one, other = pair(nats)
+    nats.internet.narrow(nats.hub, NARROW)
+    ends = nats.internet.address(one), nats.internet.address(other)
+    for source, destination in (ends, ends[::-1]):
+        nats.internet.block(source, destination)
+    wait_until(lambda: path_of(one, other) == path_of(other, one) == ("hub", "live"), seconds=20, what="the relay")
+    have_mtu(one, other, PASSES)
+    for source, destination in (ends, ends[::-1]):
+        nats.internet.unblock(source, destination)
+    wait_until(lambda: path_of(one, other)[0] == path_of(other, one)[0] == "direct", seconds=60, what="the direct path")
+    have_mtu(one, other, 1420)
+
+
 def test_the_user_sets_the_upper_bound(nats: NatLab) -> None:
     one, other = nats.internet.public("one"), nats.internet.public("other")
     nats.up(nats.hub)

@@ -11,14 +11,14 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv6Network
 from logging import INFO
 
 import gossip
 import ipam_crdt
 from gossip import PeerName, Target
 from ipam_crdt import Electorate, Owner
-from weavemesh import __version__, logs
+from weavemesh import __version__, logs, opening
 from weavemesh.api.message import SOCKET_NAME
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.api.server import ApiServer
@@ -31,13 +31,14 @@ from weavemesh.error import UserError
 from weavemesh.founding import electorate
 from weavemesh.identity import Identity
 from weavemesh.kernel.applier import Kernel
+from weavemesh.kernel.carried import octets_carried
 from weavemesh.kernel.steering import DeviceSteering
 from weavemesh.links import ControlLinks, LinkInput
 from weavemesh.logs import Event, log
 from weavemesh.membership import Membership
-from weavemesh.opening import MESH_FILE, RING_FILE, open_allocator, open_mesh, refuse_overlap, refuse_wrong_secret
 from weavemesh.operation import Operation
-from weavemesh.overlay.plan import PlanInput, check, plan, tunnel_mtu, ula_prefix
+from weavemesh.overlay.mtu import MtuChanged, PathMtus
+from weavemesh.overlay.plan import tunnel_mtu, ula_prefix
 from weavemesh.overlay.probe import Prober, TunnelAlive, TunnelDead
 from weavemesh.overlay.state import DesiredState, Endpoint, IPAddress
 from weavemesh.pathing import PathFinder
@@ -57,6 +58,7 @@ from weavemesh.transport.link import Listener
 from weavemesh.transport.stream import StreamTransport
 from weavemesh.trust import Secrets
 from weavemesh.verdict import REMOVED, REMOVED_REMEDY
+from weavemesh.wish import Wish
 
 RING_CHANNEL = "ipam"
 PATH_CHANNEL = "path"
@@ -90,6 +92,7 @@ class Agent:
         identity: Identity,
         kernel: Kernel,
         mtu: int,
+        mtus: PathMtus,
         host_addresses: tuple[IPAddress, ...],
         electorate: Electorate | None,
         on_ready: Callable[[str], None],
@@ -106,13 +109,12 @@ class Agent:
         self._stopped = asyncio.Event()
         self._peer_news = Burst(self._act_on_peers, interval_s=NEWS_INTERVAL_S)
         self._overlay_address: IPv4Address | None = None
-        self._findings: tuple[str, ...] = ()
         self.readiness = ReadinessLog()
 
-        saved_mesh, saved_ring = folder.read(MESH_FILE), folder.read(RING_FILE)
-        self._mesh = open_mesh(config, identity, folder.next_epoch(time.time()), saved_mesh, loop.time())
-        allocator = open_allocator(config, identity, electorate, saved_ring, loop.time())
-        self._saver = Saver(self._mesh.snapshot, lambda snapshot: folder.write(MESH_FILE, snapshot))
+        saved_mesh, saved_ring = folder.read(opening.MESH_FILE), folder.read(opening.RING_FILE)
+        self._mesh = opening.open_mesh(config, identity, folder.next_epoch(time.time()), saved_mesh, loop.time())
+        allocator = opening.open_allocator(config, identity, electorate, saved_ring, loop.time())
+        self._saver = Saver(self._mesh.snapshot, lambda snapshot: folder.write(opening.MESH_FILE, snapshot))
         self._pool = self._address_pool(allocator, folder)
         self._mesh.register(RING_CHANNEL, self._pool)
         self._transport = StreamTransport(secrets.issuer(identity))
@@ -121,21 +123,18 @@ class Agent:
         self._membership = Membership(
             self._mesh, self._pool, targets=config.targets, feed=self._gossip.feed, removed=self._leave_overlay
         )
-        self._probes = TunnelProbes(Prober(rng=random.Random()), hear=self._hear_tunnel)
+        self._probes = TunnelProbes(Prober(rng=random.Random()), mtus, hear=self._hear_tunnel, resized=self._resized)
         self._arrival = Arrival(self._mesh, self._membership, self._probes)
         self._paths = self._path_finder()
         self._mesh.register(PATH_CHANNEL, NothingKept())
         self._book = PeerBook(
             self._mesh, own_key=lambda: identity.wireguard_public_key, secrets=secrets, chosen=self._paths.chosen
         )
-        self._reconciler = Reconciler(kernel, self._plan, applied=self._look_for_paths)
-        self._rotation = KeyRotation(
-            identity,
-            folder.path,
-            every_s=config.rotate_key_every_s,
-            settle=self._reconciler.settle,
-            announce=self._publish,
+        self._wish = Wish(
+            config, identity=identity, mtus=mtus, allocator=allocator, ula=lambda: self.ula, peers=self._book.planned
         )
+        self._reconciler = Reconciler(kernel, self._plan, applied=self._look_for_paths)
+        self._rotation = self._key_rotation(folder)
         self._pods = PodSide(
             self._pool, ula=lambda: self.ula, mtu=lambda: mtu, interface=config.interface, masquerade=config.masquerade
         )
@@ -143,10 +142,19 @@ class Agent:
     def _address_pool(self, allocator: ipam_crdt.Allocator, folder: StateFolder) -> AddressPool:
         return AddressPool(
             allocator,
-            save=lambda snapshot: folder.write(RING_FILE, snapshot),
+            save=lambda snapshot: folder.write(opening.RING_FILE, snapshot),
             announce=lambda payload: self._gossip.feed(gossip.GossipNews(RING_CHANNEL, payload)),
             send=lambda owner, payload: self._gossip.feed(gossip.SendUnicast(RING_CHANNEL, PeerName(owner), payload)),
             ownership_changed=self._peer_news.notice,
+        )
+
+    def _key_rotation(self, folder: StateFolder) -> KeyRotation:
+        return KeyRotation(
+            self._identity,
+            folder.path,
+            every_s=self._config.rotate_key_every_s,
+            settle=self._reconciler.settle,
+            announce=self._publish,
         )
 
     def _path_finder(self) -> PathFinder:
@@ -155,6 +163,7 @@ class Agent:
             port=self._config.port,
             relays=self._config.relay,
             tunnel=DeviceSteering(self._kernel.device, self._kernel.host_addresses),
+            carried=lambda: octets_carried(self._config.interface),
             probes=self._probes,
             send_call=lambda peer, content: self._gossip.feed(gossip.SendUnicast(PATH_CHANNEL, peer, content)),
             report=lambda reports: self._gossip.feed(gossip.ReportPaths(reports)),
@@ -169,10 +178,11 @@ class Agent:
         secrets = Secrets.load(config.secret_file or DEFAULT_FILE, force=config.force_weak_secret)
         kernel = await Kernel.open(interface=config.interface, datapath=config.datapath)
         stack.push_async_callback(kernel.close)
-        refuse_overlap(await kernel.routes_overlapping(config.ipalloc_range), config.ipalloc_range)
+        opening.refuse_overlap(await kernel.routes_overlapping(config.ipalloc_range), config.ipalloc_range)
         if not await kernel.has_interface():
             refuse_taken_port(config.port)
         host_addresses = await kernel.host_addresses()
+        mtu = config.mtu or tunnel_mtu(await kernel.underlay_mtu())
         folder = stack.enter_context(StateFolder.open(config.state_dir))
         agent = cls(
             config=config,
@@ -180,7 +190,8 @@ class Agent:
             secrets=secrets,
             identity=Identity.load_or_create(folder.path, nickname=config.nickname),
             kernel=kernel,
-            mtu=config.mtu or tunnel_mtu(await kernel.underlay_mtu()),
+            mtu=mtu,
+            mtus=await opening.open_mtus(kernel, device_mtu=mtu),
             host_addresses=host_addresses,
             electorate=await electorate(config, host_addresses),
             on_ready=on_ready,
@@ -226,7 +237,12 @@ class Agent:
             podside=self._pods,
             readiness=self.readiness,
             rotate_key=self._rotation.rotate,
-            findings=lambda: (*self._findings, *self._reconciler.failures, *self._pods.failures, *self._paths.failures),
+            findings=lambda: (
+                *self._wish.findings,
+                *self._reconciler.failures,
+                *self._pods.failures,
+                *self._paths.failures,
+            ),
             stop_agent=self._stopped.set,
         )
         async with asyncio.TaskGroup() as group:
@@ -287,7 +303,7 @@ class Agent:
     def _wait_for_address(self, refused: AllocationRefused) -> None:
         """Tell people what is missing; UserError where it can never come."""
         if not self._pool.allocator.ready:
-            refuse_wrong_secret(self._mesh.targets(), self._links.failures, self._secrets.shown.fingerprint())
+            opening.refuse_wrong_secret(self._mesh.targets(), self._links.failures, self._secrets.shown.fingerprint())
         reasons = [f"{target}: {failure.reason}" for target, failure in self._links.failures.items()]
         excuse = with_nicknames(str(refused), self._membership.nicknames())
         self.readiness.step("; ".join((f"waiting for an address: {excuse}", *reasons)))
@@ -348,12 +364,9 @@ class Agent:
         if isinstance(event, gossip.LinkOpened) and event.target is not None:
             self._peer_news.notice()  # who is at that target may be news, also where nothing of that peer is
 
-    def _owned(self, peer: PeerName) -> tuple[IPv4Network, ...]:
-        return self._pool.allocator.owned(Owner(peer))
-
     def _watch_tunnels(self) -> None:
         if self._overlay_address is not None:
-            self._probes.watch({} if self._membership.is_removed else self._book.probe_addresses(self._owned))
+            self._probes.watch({} if self._membership.is_removed else self._book.probe_addresses(self._wish.owned))
 
     def _look_for_paths(self) -> None:
         """Only to whom the device knows: a handshake that comes before that is lost, and the next is 5 s later."""
@@ -372,23 +385,9 @@ class Agent:
             log(INFO, Event.PATH_CHANGED, peer=event.peer, answers=isinstance(event, TunnelAlive))
             self._arrival.news()
 
+    def _resized(self, event: MtuChanged) -> None:
+        log(INFO, Event.PATH_CHANGED, peer=event.peer, mtu=event.octets)
+        self._reconciler.changed()
+
     def _plan(self) -> DesiredState | None:
-        """What the kernel should hold; None before this host has an address in the mesh. Nothing if it was removed."""
-        is_removed, allocator = self._membership.is_removed, self._pool.allocator
-        if self._overlay_address is None and not is_removed:
-            return None
-        known = PlanInput(
-            interface=self._config.interface,
-            mtu=self._mtu,
-            listen_port=self._config.port,
-            name=self._identity.name,
-            private_key=self._identity.wireguard_key,
-            public_key=self._identity.wireguard_public_key,
-            address=None if is_removed else self._overlay_address,
-            universe=self._config.ipalloc_range,
-            ula_prefix=self.ula,
-            ranges={PeerName(owner): allocator.owned(owner) for owner in allocator.owners()},
-            peers=() if is_removed else self._book.planned(),
-        )
-        self._findings = check(known)
-        return plan(known)
+        return self._wish.plan(self._overlay_address, is_removed=self._membership.is_removed)

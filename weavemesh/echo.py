@@ -11,13 +11,12 @@ from typing import Final, Self
 
 from weavemesh.error import UserError
 from weavemesh.overlay.plan import MTU_MIN
+from weavemesh.overlay.sizing import MTU_LEAST
 from weavemesh.probing import PROBE_PORT, answered_nonce, encode_question
+from weavemesh.transport.datagram import send_whole
 
-HEADERS_OCTETS: Final = 28
-"""IPv4 and UDP."""
 TRIES: Final = 2
 """A size that is not answered once may have been lost by chance."""
-_IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3  # linux/in.h: whole or not at all, whatever is thought of the path
 
 
 class Echo:
@@ -25,7 +24,7 @@ class Echo:
 
     def __init__(self, address: str, *, port: int = PROBE_PORT) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
+        send_whole(self._socket)
         try:
             self._socket.connect((address, port))
         except OSError as error:
@@ -43,7 +42,7 @@ class Echo:
         nonce = secrets.randbits(64)
         began = time.monotonic()
         try:
-            self._socket.send(encode_question(nonce, octets=packet_octets - HEADERS_OCTETS))
+            self._socket.send(encode_question(nonce, packet_octets=packet_octets))
             while (left_s := began + timeout_s - time.monotonic()) > 0:
                 self._socket.settimeout(left_s)
                 if answered_nonce(self._socket.recv(2048)) == nonce:
@@ -54,17 +53,18 @@ class Echo:
 
 
 def largest(passes: Callable[[int], bool], *, at_most: int) -> int | None:
-    """The largest size of a packet that passes, by halving; None if not even the smallest of IPv6 does.
+    """The largest size of a packet that passes, by halving; None if not even the smallest that is used does.
 
     >>> largest(lambda size: size <= 1391, at_most=1420), largest(lambda size: False, at_most=1420)
     (1391, None)
     """
     if passes(at_most):
         return at_most
-    low, high = min(MTU_MIN, at_most) - 1, at_most
-    if not passes(low + 1):
-        return None
-    low += 1
+    low, high = min(MTU_MIN, at_most), at_most
+    if not passes(low):
+        low, high = min(MTU_LEAST, low - 1), low
+        if not passes(low):
+            return None
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if passes(middle) else (low, middle)

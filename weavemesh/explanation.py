@@ -73,6 +73,8 @@ def _own(report: StatusReport, peer: PeerStatus) -> list[str]:
         figures.append(f"round-trip time {round_trip(peer.rtt_ms)}")
     if peer.loss is not None:
         figures.append(f"loss {100 * peer.loss:.0f} %")
+    if peer.mtu is not None:
+        figures.append(f"packets of up to {peer.mtu} octets{'' if peer.mtu_proven else ', which is not proven'}")
     measured = f" ({', '.join(figures)})" if figures else ""
     since = "" if peer.path_since_s is None else f" for {duration(peer.path_since_s)}"
     if peer.via is None:

@@ -5,6 +5,7 @@ A file that is torn, of another peer or of another range ends the start: guessin
 
 import random
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Network
 
 import gossip
@@ -14,11 +15,29 @@ from ipam_crdt import Allocator, Electorate, Owner
 from weavemesh.config import AgentConfig
 from weavemesh.error import UserError
 from weavemesh.identity import Identity, verify
+from weavemesh.overlay.mtu import PathMtus
+from weavemesh.overlay.plan import unproven_mtu
+from weavemesh.overlay.tunnel import Tunnel
 from weavemesh.planning import dial_addresses
 from weavemesh.transport.failure import Failure, LinkFailed
 
 MESH_FILE, RING_FILE = "mesh", "ring"
 """In the state folder."""
+
+
+async def open_mtus(kernel: Tunnel, *, device_mtu: int) -> PathMtus:
+    """The machine for MTUs of paths, with what a former life found: the routes still hold it."""
+    observed = None
+    with suppress(UserError):  # a device that cannot be read is mended by the first plan
+        observed = await kernel.observe()
+    unproven = unproven_mtu(device_mtu)
+    found = {
+        route.destination: route.mtu or observed.mtu
+        for route in (observed.routes if observed is not None else ())
+        if observed is not None and route.kind == "device" and isinstance(route.destination, IPv4Network)
+    }
+    adopted = {network: octets for network, octets in found.items() if octets != unproven}
+    return PathMtus(most=device_mtu, unproven=unproven, adopted=adopted, rng=random.Random())
 
 
 def refuse_overlap(overlapping: tuple[str, ...], ipalloc_range: IPv4Network) -> None:

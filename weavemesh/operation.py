@@ -238,6 +238,7 @@ class Operation(Struct, frozen=True, kw_only=True):
             tunnels=tunnels,
             health=self.probes.health,
             path=self.paths.view,
+            mtus=self.probes.mtus,
             ring=self.pool.allocator.status(),
             ula=self._ula(),
             nicknames=self.membership.nicknames(),

@@ -35,11 +35,15 @@ from weavemesh.overlay.usage import Usage
 from weavemesh.probing import TunnelProbes
 from weavemesh.transport.rawport import RawPort
 
-LOOK_INTERVAL_S = 2.0
+LOOK_INTERVAL_S = 1.0
 LOOK_INTERVAL_IDLE_S = 4.0
 """While no tunnel is in use."""
 LOOK_PEERS_PER_SECOND = 200
 """Reading a device takes time in proportion to its peers: with more than these it is looked at less often."""
+GLANCE_INTERVAL_S = 0.25
+"""While no tunnel is in use the device's counters are looked at so often."""
+GLANCE_OCTETS = 16384
+"""If it has carried so much meanwhile, somebody has begun to use it: questions of ours are fewer."""
 REPORT_AFTER_S = 5.0
 """The mesh is told of a path that has not been direct for so long: what mends itself is nobody's news, and each piece
 of news crosses the whole mesh.
@@ -71,6 +75,7 @@ class PathFinder:
         port: int,
         relays: bool,
         tunnel: Steering,
+        carried: Callable[[], int],
         probes: TunnelProbes,
         send_call: Callable[[PeerName, bytes], None],
         report: Callable[[tuple[PathReport, ...]], None],
@@ -78,8 +83,9 @@ class PathFinder:
         seen_elsewhere: Callable[[], None],
         moved: Callable[[tuple[IPAddress, ...]], None],
     ) -> None:
+        """`carried` tells how many octets the device has carried."""
         self._name, self._port = name, port
-        self._tunnel, self._probes = tunnel, probes
+        self._tunnel, self._carried, self._probes = tunnel, carried, probes
         self._send_call, self._report = send_call, report
         self._chose, self._seen_elsewhere, self._moved = chose, seen_elsewhere, moved
         self._relays = relays
@@ -261,7 +267,7 @@ class PathFinder:
                 if greet:
                     via = self.paths.via(peer)
                     log(INFO, Event.PATH_CHANGED, peer=peer, via=via, endpoint=endpoint.text())
-                    self._probes.ask_at_once(ProbeName(peer))
+                    self._probes.path_changed(ProbeName(peer))
 
     async def _look(self) -> None:
         """See where the device sends by itself, and which tunnels are in use."""
@@ -279,11 +285,24 @@ class PathFinder:
                 self._driver.feed(
                     pathevent.DeviceSeen({name: peer.endpoint for name, peer in peers if peer.endpoint is not None})
                 )
-            interval_s = LOOK_INTERVAL_S if self._usage.is_any_used else LOOK_INTERVAL_IDLE_S
-            await asyncio.sleep(max(interval_s, len(names) / LOOK_PEERS_PER_SECOND))
+            if self._usage.is_any_used:
+                await asyncio.sleep(max(LOOK_INTERVAL_S, len(names) / LOOK_PEERS_PER_SECOND))
+            else:
+                await self._rest(max(LOOK_INTERVAL_IDLE_S, len(names) / LOOK_PEERS_PER_SECOND))
+
+    async def _rest(self, at_most_s: float) -> None:
+        """So long, or until somebody begins to use the device: what is in use is watched more closely from then on."""
+        loop = asyncio.get_running_loop()
+        ends_at, before = loop.time() + at_most_s, self._carried()
+        while (left_s := ends_at - loop.time()) > 0:
+            await asyncio.sleep(min(GLANCE_INTERVAL_S, left_s))
+            carried = self._carried()
+            if carried - before > GLANCE_OCTETS:
+                return
+            before = carried
 
     def _probed(self, peer: PeerName) -> int:
-        return self._probes.datagrams_with(ProbeName(peer))
+        return self._probes.octets_with(ProbeName(peer))
 
     async def _watch_addresses(self) -> None:
         try:

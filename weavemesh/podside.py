@@ -107,7 +107,7 @@ class PodSide:
         """Has the kernel follow what is known now."""
         exposed = self.exposed
         mesh = self.addresses.mesh()
-        self._table.declare(podtable.pod_table(mesh, self._interface, exposed) if self._masquerade else None)
+        self._table.declare(podtable.pod_table(mesh, self._interface, exposed, masquerade=self._masquerade))
         try:
             if exposed is not None:
                 exposure.expose(exposed)

@@ -1,4 +1,7 @@
-"""Sends and answers the probes inside the tunnels, for `weavemesh.overlay.probe`, which decides whom to ask and when.
+"""Sends and answers the probes inside the tunnels, for the two machines that decide whom to ask what and when.
+
+Those are `weavemesh.overlay.probe` (which tunnels live) and `weavemesh.overlay.mtu` (how large a packet may be), which
+makes the questions of the former long. The answer to whatever either asks goes to both.
 
 A probe is a UDP datagram between the peers' own addresses in the mesh, so it takes the way that pods' packets take:
 through WireGuard or not at all. An answer is never longer than its question: nobody can use a peer to amplify anything.
@@ -11,6 +14,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 
 from weavemesh.driver import Driver
+from weavemesh.overlay.mtu import MtuChanged, MtuInput, MtuOutput, PathChanged, PathMtus, QuestionSent, SendSized
 from weavemesh.overlay.probe import (
     ProbeAnswered,
     ProbeAtOnce,
@@ -25,8 +29,11 @@ from weavemesh.overlay.probe import (
     TunnelHealth,
     TunnelsInUse,
 )
+from weavemesh.overlay.usage import counted_octets
 from weavemesh.transport.datagram import DatagramSocket
 
+HEADERS_OCTETS = 28
+"""IPv4 and UDP."""
 PROBE_PORT = 6784
 """UDP, on the mesh address only; nothing listens there on the host's own addresses."""
 
@@ -35,9 +42,9 @@ _MAGIC = b"WMP1"
 _QUESTION, _ANSWER = 0, 1
 
 
-def encode_question(nonce: int, *, octets: int = 0) -> bytes:
-    """A question, filled up to so many octets: a longer one shows that the path carries it, and has a short answer."""
-    return _DATAGRAM.pack(_MAGIC, _QUESTION, nonce).ljust(octets, b"\0")
+def encode_question(nonce: int, *, packet_octets: int = 0) -> bytes:
+    """A question that makes a packet of so many octets, with its headers: the path carries it if it is answered."""
+    return _DATAGRAM.pack(_MAGIC, _QUESTION, nonce).ljust(packet_octets - HEADERS_OCTETS, b"\0")
 
 
 def answered_nonce(content: bytes) -> int | None:
@@ -49,31 +56,45 @@ def answered_nonce(content: bytes) -> int | None:
 
 
 class TunnelProbes:
-    """Drives one prober. Before `run` has a socket, probes are not sent and count as lost."""
+    """Drives a prober and a machine for MTUs. Before `run` has a socket, probes are not sent and count as lost."""
 
-    def __init__(self, prober: Prober, *, hear: Callable[[TunnelAlive | TunnelDead], None]) -> None:
+    def __init__(
+        self,
+        prober: Prober,
+        mtus: PathMtus,
+        *,
+        hear: Callable[[TunnelAlive | TunnelDead], None],
+        resized: Callable[[MtuChanged], None],
+    ) -> None:
+        """`resized` is called when the largest packet to a peer has another size than before."""
         self._prober = prober
-        self._hear = hear
-        self._datagrams: Counter[str] = Counter()
+        self.mtus = mtus
+        """To be read only."""
+        self._hear, self._resized = hear, resized
+        self._octets: Counter[str] = Counter()
         self._addresses: Mapping[ProbeName, IPv4Address] = {}
         self._unsent: asyncio.Queue[tuple[bytes, str]] = asyncio.Queue()
         self._driver: Driver[ProbeInput, ProbeOutput] = Driver(prober, self._perform)
+        self._mtu_driver: Driver[MtuInput, MtuOutput] = Driver(mtus, self._perform_sizing)
 
     def watch(self, addresses: Mapping[ProbeName, IPv4Address]) -> None:
         """Probe exactly these peers from now on."""
         self._addresses = addresses
+        self._mtu_driver.feed(ProbeTargets(addresses))
         self._driver.feed(ProbeTargets(addresses))
 
     def use(self, peers: frozenset[ProbeName]) -> None:
         """These tunnels are in use now: they are asked more often."""
+        self._mtu_driver.feed(TunnelsInUse(peers))
         self._driver.feed(TunnelsInUse(peers))
 
-    def datagrams_with(self, peer: ProbeName) -> int:
-        """How many questions and answers went to this peer and came from it: what is none of the pods' traffic."""
-        return self._datagrams[str(self._addresses.get(peer))]
+    def octets_with(self, peer: ProbeName) -> int:
+        """What WireGuard has counted of questions and answers to and from this peer: none of the pods' traffic."""
+        return self._octets[str(self._addresses.get(peer))]
 
-    def ask_at_once(self, peer: ProbeName) -> None:
-        """The path to this peer has changed."""
+    def path_changed(self, peer: ProbeName) -> None:
+        """The path to this peer has changed: it is asked at once, and how large packets may be is found out anew."""
+        self._mtu_driver.feed(PathChanged(peer))
         self._driver.feed(ProbeAtOnce(peer))
 
     def health(self, name: str) -> TunnelHealth | None:
@@ -82,10 +103,11 @@ class TunnelProbes:
 
     async def run(self, address: IPv4Address) -> None:
         """Ask and answer on this address of ours until cancelled. UserError if the port there is taken."""
-        endpoint = await DatagramSocket.bind(str(address), PROBE_PORT)
+        endpoint = await DatagramSocket.bind(str(address), PROBE_PORT, whole=True)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._driver.run())
+                group.create_task(self._mtu_driver.run())
                 group.create_task(self._receive(endpoint))
                 group.create_task(self._send(endpoint))
         finally:
@@ -93,15 +115,24 @@ class TunnelProbes:
 
     def _perform(self, output: ProbeOutput) -> None:
         match output:
-            case SendProbe(address=address, nonce=nonce):
-                self._unsent.put_nowait((encode_question(nonce), str(address)))
+            case SendProbe(peer=peer, address=address, nonce=nonce):
+                octets = 0 if output.is_short else self.mtus.question_octets(peer)
+                self._mtu_driver.feed(QuestionSent(peer, nonce, octets))
+                self._unsent.put_nowait((encode_question(nonce, packet_octets=octets), str(address)))
             case TunnelAlive() | TunnelDead():
                 self._hear(output)
+
+    def _perform_sizing(self, output: MtuOutput) -> None:
+        match output:
+            case SendSized(address=address, nonce=nonce, octets=octets):
+                self._unsent.put_nowait((encode_question(nonce, packet_octets=octets), str(address)))
+            case MtuChanged():
+                self._resized(output)
 
     async def _send(self, endpoint: DatagramSocket) -> None:
         while True:
             content, address = await self._unsent.get()
-            self._datagrams[address] += 1
+            self._count(content, address)
             await endpoint.send(content, (address, PROBE_PORT))
 
     async def _receive(self, endpoint: DatagramSocket) -> None:
@@ -111,9 +142,15 @@ class TunnelProbes:
             magic, kind, nonce = _DATAGRAM.unpack_from(content)
             if magic != _MAGIC:
                 continue
-            self._datagrams[address] += 1
+            self._count(content, address)
             if kind == _QUESTION:
-                self._datagrams[address] += 1
-                await endpoint.send(_DATAGRAM.pack(_MAGIC, _ANSWER, nonce), (address, port))
+                answer = _DATAGRAM.pack(_MAGIC, _ANSWER, nonce)
+                self._count(answer, address)
+                await endpoint.send(answer, (address, port))
             elif kind == _ANSWER and port == PROBE_PORT:
-                self._driver.feed(ProbeAnswered(nonce, IPv4Address(address)))
+                answered = ProbeAnswered(nonce, IPv4Address(address))
+                self._mtu_driver.feed(answered)
+                self._driver.feed(answered)
+
+    def _count(self, content: bytes, address: str) -> None:
+        self._octets[address] += counted_octets(HEADERS_OCTETS + len(content))

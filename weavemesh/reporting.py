@@ -4,7 +4,7 @@ Pure: it is handed views and the time. Judging them is `weavemesh.verdict`'s, pr
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from msgspec import Struct
 
@@ -13,9 +13,10 @@ from ipam_crdt import IpamStatus as RingStatus
 from ipam_crdt import Owner
 from weavemesh import status
 from weavemesh.measure import duration, printable
+from weavemesh.overlay.mtu import PathMtus
 from weavemesh.overlay.pathevent import PathView
 from weavemesh.overlay.plan import twin_address, twin_network
-from weavemesh.overlay.probe import TunnelHealth
+from weavemesh.overlay.probe import ProbeName, TunnelHealth
 from weavemesh.overlay.state import ObservedPeer, PublicKey
 from weavemesh.planning import link_host, summary_in, summary_of, with_nicknames
 from weavemesh.status import Problem
@@ -46,6 +47,8 @@ class Known(Struct, frozen=True, kw_only=True):
     """Of the tunnel to the peer of this name."""
     path: Callable[[str], PathView | None]
     """To the peer of this name."""
+    mtus: PathMtus
+    """How large packets may be."""
     ring: RingStatus
     ula: IPv6Network | None
     nicknames: Mapping[str, str]
@@ -82,6 +85,8 @@ def _peer_status(known: Known, view: PeerView, owned: tuple[str, ...]) -> status
         path_since_s=None if path is None or path.since is None else max(0.0, known.now - path.since),
         why_not_direct=None if path is None or not path.reason else path.reason,
         loss=health.loss if health else None,
+        mtu=None if ourselves else known.mtus.mtu(ProbeName(view.name), _ranges(known, view.name)),
+        mtu_proven=not ourselves and known.mtus.proven(ProbeName(view.name)) is not None,
         datapath=summary.datapath if summary else None,
         endpoint=tunnel.endpoint.text() if tunnel and tunnel.endpoint else None,
         endpoint_source=_endpoint_source(tunnel, view, summary),
@@ -98,6 +103,10 @@ def _peer_status(known: Known, view: PeerView, owned: tuple[str, ...]) -> status
         secrets=summary.secrets if summary else (),
         dial_failure=view.dial_failure,
     )
+
+
+def _ranges(known: Known, peer: str) -> tuple[IPv4Network, ...]:
+    return next((owner.ranges for owner in known.ring.owners if owner.owner == Owner(peer)), ())
 
 
 def _tunnel_state(known: Known, tunnel: ObservedPeer | None, health: TunnelHealth | None) -> status.TunnelState:

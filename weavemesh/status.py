@@ -187,6 +187,10 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why not directly; None if they do, or for ourselves."""
     loss: float | None = None
     """Lost share of the last questions through the tunnel, 0…1."""
+    mtu: int | None = None
+    """Octets of the largest packet that goes there through the tunnel; None for ourselves."""
+    mtu_proven: bool = False
+    """Such packets have been found to pass on the path in use; else it is what is taken to pass until then."""
     dial_failure: str | None = None
     """Why our last attempt at a control link with it failed."""
 

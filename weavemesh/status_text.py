@@ -214,14 +214,21 @@ def _paths(report: StatusReport) -> str:
             peer.endpoint or _NOTHING,
             _NOTHING if peer.rtt_ms is None else round_trip(peer.rtt_ms),
             _NOTHING if peer.loss is None else f"{100 * peer.loss:.0f} %",
+            _mtu(peer),
             _NOTHING if peer.path_since_s is None else duration(peer.path_since_s),
             peer.why_not_direct or "",
         ]
         for peer in report.peers
         if not peer.ourselves and (peer.via is not None or peer.why_not_direct)
     ]
-    header = ("PATH TO", "WAY", "ENDPOINT", "RTT", "LOSS", "SINCE", "WHY NOT DIRECT")
+    header = ("PATH TO", "WAY", "ENDPOINT", "RTT", "LOSS", "MTU", "SINCE", "WHY NOT DIRECT")
     return f"\n{_table(header, rows)}" if rows else ""
+
+
+def _mtu(peer: PeerStatus) -> str:
+    if peer.mtu is None:
+        return _NOTHING
+    return str(peer.mtu) if peer.mtu_proven else f"{peer.mtu} unproven"
 
 
 def _way(peer: PeerStatus, names: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -237,7 +237,7 @@ class Lab:
         return machine
 
     def wire(self, one: Machine, one_end: str, other: Machine, other_end: str) -> None:
-        """Join two machines by a veth pair; an end is `interface=address/prefix`, both ends are set up."""
+        """Join two machines by a veth pair; an end is `interface=address/prefix`, of either family, both are set up."""
         ends = [end.partition("=")[::2] for end in (one_end, other_end)]
         # Not by one.ip(): the other machine's process id means nothing inside the first.
         pair = [
@@ -255,7 +255,9 @@ class Lab:
         ]
         subprocess.run(["nsenter", "-t", str(one.init_pid), "-n", *pair], check=True)
         for machine, (interface, address) in zip((one, other), ends, strict=True):
-            machine.ip("address", "add", str(IPv4Interface(address)), "dev", interface)
+            # A link that was just made has nobody else on it: no duplicate address detection.
+            nodad = ("nodad",) if ip_interface(address).version == 6 else ()
+            machine.ip("address", "add", str(ip_interface(address)), "dev", interface, *nodad)
             machine.ip("link", "set", interface, "up")
 
     @staticmethod

@@ -1,8 +1,9 @@
 """Paths between peers, measured: how fast they are found, lost, replaced, and what a relay costs.
 
-Run as root: `.venv/bin/python tests/bench/paths.py [part …]` with the parts first, cut, relay, move, throughput, idle.
-Everything happens in namespaces on this machine with wireguard-go; the reference of the relay is the direct tunnel of
-the same pair of hosts in the same run.
+Run as root: `.venv/bin/python tests/bench/paths.py [part …]` with the parts first, cut, relay, move, throughput, mtu,
+probes. The last one is a simulation (`probe_count.py`). All others happen in namespaces on this machine, with
+wireguard-go unless its kernel has WireGuard (`python -m tests.vm run -m 768 -- .venv/bin/python tests/bench/paths.py
+mtu`); the reference of the relay is the direct tunnel of the same pair of hosts in the same run.
 """
 
 import json
@@ -12,7 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from deploy.demo.lab import Lab, Machine, running, wait_until
-from tests.e2e.nat_lab import NatLab, Pings, path_of, pings
+from tests.bench.probe_count import PEERS, USED, knocks_per_second, questions_per_second
+from tests.e2e.nat_lab import NatLab, Pings, mtu_of, path_of, pings
+from tests.e2e.transfer import Transfer
 from tests.lab.nat import KINDS, NatKind, is_direct_possible
 
 Rows = list[tuple[str, str, str]]
@@ -203,12 +206,81 @@ def measure_throughput() -> Rows:
         ]
 
 
+TRANSFER_OCTETS = 100_000_000
+MTU_ROUNDS = 5
+NARROW_OCTETS = 1300
+
+
+def known_mtu(one: Machine, other: Machine, octets: int) -> None:
+    wait_until(
+        lambda: mtu_of(one, other) == mtu_of(other, one) == (octets, True), seconds=40, what=f"packets of {octets}"
+    )
+
+
+def fall(nats: NatLab, one: Machine, other: Machine, number: int) -> tuple[float, int]:
+    """The longest stall of a transfer between new pods whose path becomes narrow, and the MTU afterwards."""
+    known_mtu(one, other, 1420)
+    a, b = one.add_pod(f"a{number}"), other.add_pod(f"b{number}")
+    with Transfer(a, b, str(b.ipv4), octets=TRANSFER_OCTETS) as transfer:
+        transfer.wait_for(TRANSFER_OCTETS * 3 // 10, seconds=60)
+        time.sleep(0.19 * number)  # at another moment between two questions
+        for machine in (one, other):
+            nats.internet.narrow(machine, NARROW_OCTETS)
+        stall_s, _ = transfer.finish(seconds=120)
+    wait_until(lambda: mtu_of(one, other)[1], seconds=10, what="an MTU that is proven")
+    found = mtu_of(one, other)[0]
+    for machine in (one, other):
+        nats.internet.widen(machine)
+        machine.weavemesh("stop")
+    for machine in (one, other):
+        machine.weavemesh("up")
+    return stall_s, found
+
+
+def measure_mtu() -> Rows:
+    rows: Rows = []
+    for has_fragments in (True, False):
+        with scene() as nats:
+            one, other = nats.internet.public("one"), nats.internet.public("other")
+            join(nats, one, other)
+            settled(one, other, "direct")
+            if not has_fragments:
+                for machine in (one, other):
+                    nats.internet.lose_fragments(machine)
+            falls = [fall(nats, one, other, number) for number in range(MTU_ROUNDS)]
+            datapath = one.status()["encryption"]["datapath"]
+        how = "fragments arrive" if has_fragments else "fragments are lost"
+        stalls = ", ".join(f"{stall_s:.2f}" for stall_s, _ in falls)
+        sizes = ", ".join(sorted({str(found) for _, found in falls}))
+        what = f"100 MB, {datapath}, path to {NARROW_OCTETS} octets without ICMP, {how}: longest stalls"
+        rows.append((what, f"{stalls} s; MTU then {sizes}", "≤ 3 s each"))
+    return rows
+
+
+def measure_probes() -> Rows:
+    busy, idle = questions_per_second()
+    known = f"{PEERS} peers, {USED} of them in use"
+    open_knocks, translated_knocks = knocks_per_second("none"), knocks_per_second("port-restricted")
+    return [
+        (f"questions and answers through tunnels, {known}, sent", f"{busy:.1f} a second", "≤ 30"),
+        ("the same of a host that uses none", f"{idle:.1f} a second", "none set"),
+        ("with knocks and their answers, without NATs", f"{busy + open_knocks:.1f} a second", "≤ 30"),
+        (
+            "with those of a host behind a NAT, which keep it open",
+            f"{busy + translated_knocks:.1f} a second",
+            "none set",
+        ),
+    ]
+
+
 PARTS: dict[str, Callable[[], Rows]] = {
     "first": measure_first,
     "cut": measure_cut,
     "relay": measure_relay,
     "move": measure_move,
     "throughput": measure_throughput,
+    "mtu": measure_mtu,
+    "probes": measure_probes,
 }
 
 

@@ -45,6 +45,12 @@ def path_of(machine: Machine, other: Machine) -> tuple[str | None, str]:
     return names.get(peer["via"], peer["via"]), peer["tunnel"]
 
 
+def mtu_of(machine: Machine, other: Machine) -> tuple[int, bool]:
+    """The largest packet from one to the other, in octets, and whether that is proven."""
+    (peer,) = [peer for peer in machine.status()["peers"] if peer["nickname"] == other.name]
+    return peer["mtu"], peer["mtu_proven"]
+
+
 def pings(machine: Machine, address: str, *, seconds: float = 1.0) -> bool:
     """One ping is answered."""
     return machine.run("ping", "-n", "-c1", f"-W{seconds:g}", address, check=False).returncode == 0

@@ -2,12 +2,15 @@
 
 import socket
 from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
 
+import msgspec
 import pytest
 
 from tests.kernel.tunnel_lab import Host, Wire, root_missing
 from weavemesh.kernel import rtnetlink
 from weavemesh.kernel.netns import call_in
+from weavemesh.kernel.rtnetlink import KernelRoute
 
 pytestmark = pytest.mark.root
 
@@ -40,6 +43,21 @@ def test_thousands_of_routes_are_dumped_and_those_of_others_left_out(host: Host,
     six = next(route for route in ours if route.destination.version == 6)
     assert (str(six.destination), six.kind, six.metric, six.table) == ("2001:db8::/64", "unreachable", 7, 254)
     assert len(rtnetlink.dump_routes(opened, protocol=None)) > 3002
+
+
+def test_the_mtu_of_a_route_is_set_read_exchanged_and_taken_away(host: Host, opened: socket.socket) -> None:
+    index = call_in(host.netns_fd, lambda: socket.if_nametoindex("eth0"))
+    for network in (IPv4Network("10.33.0.0/16"), IPv6Network("2001:db8::/64")):
+        plain = KernelRoute(network, "unicast", 254, index, None, 1024 if network.version == 6 else 0, 87)
+        for mtu in (1232, 1408, None):
+            route = msgspec.structs.replace(plain, mtu=mtu)
+            assert rtnetlink.add_routes(opened, [route], replace=True) == [0]
+            assert rtnetlink.dump_routes(opened, protocol=87) == (route,)
+            shown = host.run("ip", f"-{network.version}", "route", "show", str(network)).stdout
+            assert (f"mtu lock {mtu}" in shown) == (mtu is not None), "locked: it is not only a hint"
+        rtnetlink.add_routes(opened, [msgspec.structs.replace(plain, mtu=1232)], replace=True)
+        rtnetlink.remove_route(opened, plain)
+        assert rtnetlink.dump_routes(opened, protocol=87) == ()
 
 
 def test_a_route_of_several_ways_is_known_by_its_first(host: Host, opened: socket.socket) -> None:

@@ -75,6 +75,7 @@ class Internet:
         self._legs = 0
         self._lans = 0
         self._addresses: dict[str, str] = {}
+        self._leg_names: dict[str, str] = {}
         self.core.run("nft", "-f", "-", stdin=_CORE)
 
     def public(self, name: str) -> Machine:
@@ -123,6 +124,26 @@ class Internet:
         """Undo `block`."""
         self._rule("blocked", f"{protocol} . {source} . {destination}", verb="delete")
 
+    def enlarge(self, machine: Machine, octets: int) -> None:
+        """Let the leg of a public host carry larger frames; before its agent starts."""
+        machine.ip("link", "set", "wan", "mtu", str(octets))
+        self.core.ip("link", "set", self._leg_names[machine.name], "mtu", str(octets))
+
+    def narrow(self, machine: Machine, octets: int) -> None:
+        """What goes to a public host or a router passes in packets of so many octets: larger ones are fragmented or,
+        where they may not be, dropped without a word.
+        """
+        leg = self._leg_names[machine.name]
+        self.core.ip("route", "replace", f"{self.address(machine)}/32", "dev", leg, "mtu", "lock", str(octets))
+
+    def lose_fragments(self, machine: Machine) -> None:
+        """Drop fragments before the host, as many firewalls do."""
+        machine.run("nft", "-f", "-", stdin=_NO_FRAGMENTS)
+
+    def widen(self, machine: Machine) -> None:
+        """Undo `narrow`."""
+        self.core.ip("route", "delete", f"{self.address(machine)}/32")
+
     def lock_in(self, address: str, *, but: Sequence[str]) -> None:
         """Lose all UDP of this address, in both directions, but with these others."""
         self.core.run("nft", f"add element ip wm_lab locked {{ {address} }}")
@@ -141,6 +162,7 @@ class Internet:
         self._lab.wire(machine, f"wan={far}/30", self.core, f"leg{number}={near}/30")
         machine.ip("route", "add", "default", "via", near)
         self._addresses[machine.name] = far
+        self._leg_names[machine.name] = f"leg{number}"
         return far
 
     def _plug_in(self, site: Site, machine: Machine) -> str:
@@ -168,6 +190,17 @@ table ip wm_lab {
     meta l4proto udp ip saddr @locked drop
     meta l4proto udp ip daddr @locked drop
   }
+  chain output {
+    type filter hook output priority filter;
+    icmp type destination-unreachable icmp code 4 drop
+  }
+}
+"""
+
+
+_NO_FRAGMENTS = """
+table ip wm_fragments {
+  chain prerouting { type filter hook prerouting priority -450; ip frag-off & 0x3fff != 0 drop; }
 }
 """
 

@@ -116,7 +116,9 @@ def _add_network_options(up: argparse.ArgumentParser) -> None:
     tunnel = up.add_argument_group("tunnels")
     tunnel.add_argument("--datapath", help="auto (default), kernel, or userspace (wireguard-go)")
     tunnel.add_argument("--interface", help="name of the WireGuard device (wm0); begins with wm")
-    tunnel.add_argument("--mtu", help="of that device, in octets (auto)")
+    tunnel.add_argument(
+        "--mtu", help="of that device, in octets, and the most for each path (auto: as the network below allows)"
+    )
     tunnel.add_argument(
         "--rotate-key-every", metavar="TIME", help="a new WireGuard key so often, as 12h or 30d (never)"
     )

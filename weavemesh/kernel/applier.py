@@ -324,6 +324,7 @@ class Kernel:
             source=route.source,
             metric=0 if is_device else UNREACHABLE_METRIC,
             protocol=PROTOCOL,
+            mtu=route.mtu,
         )
 
 
@@ -348,7 +349,7 @@ def _routes(found: Iterable[KernelRoute], index: int | None) -> Iterable[Route]:
         if route.table != MAIN_TABLE:
             continue
         if route.kind == "unicast" and index is not None and route.index == index:
-            yield Route(route.destination, "device", route.source)
+            yield Route(route.destination, "device", route.source, route.mtu)
         elif route.kind == "unreachable" and route.metric == UNREACHABLE_METRIC:
             yield Route(route.destination, "unreachable", None)
 

@@ -38,7 +38,8 @@ CREATE = 0x600
 _NLM_F_REQUEST, _NLM_F_REPLACE, _NLM_F_CREATE = 0x1, 0x100, 0x400
 _NLM_F_CAPPED, _NLM_F_ACK_TLVS, _NLMSGERR_ATTR_MSG = 0x100, 0x200, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_ANY = 0, 253, 255
-_RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 6, 7, 9, 15
+_RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_METRICS, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 6, 7, 8, 9, 15
+_RTAX_LOCK, _RTAX_MTU = 1, 2
 _RTM_F_CLONED = 0x200
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 _HEADER = struct.Struct("=IHHII")
@@ -61,6 +62,8 @@ class KernelRoute(Struct, frozen=True):
     source: IPAddress | None
     metric: int
     protocol: int
+    mtu: int | None = None
+    """Bytes of the largest packet that goes this way, if that is less than the interface takes."""
 
 
 def open_socket() -> socket.socket:
@@ -133,6 +136,10 @@ def _encode(route: KernelRoute, *, is_search: bool = False) -> bytes:
         content += attribute(_RTA_PREFSRC, route.source.packed)
     if route.metric:
         content += attribute(_RTA_PRIORITY, struct.pack("=I", route.metric))
+    if route.mtu is not None and not is_search:
+        # Locked: Linux before 5.10 forwards packets of any size over a route whose MTU is not, IPv6 ones later, too.
+        locked = attribute(_RTAX_LOCK, struct.pack("=I", 1 << _RTAX_MTU))
+        content += attribute(_RTA_METRICS, locked + attribute(_RTAX_MTU, struct.pack("=I", route.mtu)))
     return content
 
 
@@ -205,6 +212,7 @@ def _decode(payload: memoryview) -> KernelRoute | None:
     if index is None and _RTA_MULTIPATH in values and len(values[_RTA_MULTIPATH]) >= 8:
         (index,) = struct.unpack_from("=4xi", values[_RTA_MULTIPATH])
     source = values.get(_RTA_PREFSRC)
+    metrics = dict(attributes(values.get(_RTA_METRICS, memoryview(b""))))
     return KernelRoute(
         destination=_network(family, values.get(_RTA_DST), length),
         kind=_KINDS.get(kind, "other"),
@@ -213,6 +221,7 @@ def _decode(payload: memoryview) -> KernelRoute | None:
         source=_address(family, source) if source is not None else None,
         metric=_number(values.get(_RTA_PRIORITY)) or 0,
         protocol=protocol,
+        mtu=_number(metrics.get(_RTAX_MTU)),
     )
 
 

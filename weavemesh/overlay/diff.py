@@ -123,7 +123,7 @@ class AddRoute(Struct, frozen=True):
 
 
 class ReplaceRoute(Struct, frozen=True):
-    """Exchange a route of ours for one with another source, in one step."""
+    """Exchange a route of ours for one with another source or MTU, in one step."""
 
     route: Route
 
@@ -324,7 +324,7 @@ def _route_changes(
         before = held.get((route.destination, route.kind))
         if before is None:
             changes.append(AddRoute(route))
-        elif before.source != route.source:
+        elif before != route:
             changes.append(ReplaceRoute(route))
     gone = [route for route in observed if (route.destination, route.kind) not in wanted]
     gone.sort(key=lambda route: route.kind)  # `unreachable` goes last

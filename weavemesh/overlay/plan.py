@@ -30,8 +30,10 @@ WIREGUARD_OVERHEAD_BYTES = 80
 """IPv6 header 40, UDP 8, WireGuard 32: what an encrypted packet is longer than its content, at most."""
 MTU_MIN = 1280
 """IPv6 works on no link with less (RFC 8200 §5)."""
-UNDERLAY_MTU_MAX = 1500
-"""Until a path is measured, no more is trusted: jumbo frames rarely reach beyond the own cloud."""
+UNPROVEN_MTU = 1420
+"""Until a path has been measured (`mtu.py`) no more is trusted: what common networks of 1500 octets carry."""
+UNPROVEN_MTU_OF_JUMBO = 1408
+"""The same on a device with a larger MTU, where WireGuard fills packets up to a multiple of 16 octets."""
 TUNNELS_KEPT = 4096
 """Planned tunnels remembered, under 1 KiB each, so that news of one peer costs one peer."""
 _IPV4_BITS = 32
@@ -65,6 +67,8 @@ class PlanInput(Struct, frozen=True, kw_only=True):
     ranges: Mapping[PeerName, tuple[IPv4Network, ...]]
     """What each peer owns in the ring."""
     peers: tuple[PlannedPeer, ...]
+    mtus: Mapping[PeerName, int] = {}
+    """Octets of the largest packet to each peer; the device's where a peer is not in it."""
 
 
 def plan(known: PlanInput) -> DesiredState:
@@ -81,7 +85,14 @@ def plan(known: PlanInput) -> DesiredState:
     for peer in sorted(known.peers, key=lambda peer: peer.name):
         if peer.name == known.name or peer.public_key in disputed:
             continue
-        tunnel, ways = _tunnel(peer, known.ranges.get(peer.name, ()), known.ula_prefix, known.address)
+        mtu = known.mtus.get(peer.name, known.mtu)
+        tunnel, ways = _tunnel(
+            peer,
+            known.ranges.get(peer.name, ()),
+            known.ula_prefix,
+            known.address,
+            mtu if mtu < known.mtu else None,
+        )
         peers.append(tunnel)
         routes += ways
     routes += _fence(known.universe, known.ula_prefix)
@@ -98,13 +109,17 @@ def plan(known: PlanInput) -> DesiredState:
 
 @lru_cache(maxsize=TUNNELS_KEPT)
 def _tunnel(
-    peer: PlannedPeer, ranges: tuple[IPv4Network, ...], prefix: IPv6Network | None, address: IPv4Address | None
+    peer: PlannedPeer,
+    ranges: tuple[IPv4Network, ...],
+    prefix: IPv6Network | None,
+    address: IPv4Address | None,
+    mtu: int | None,
 ) -> tuple[WireGuardPeer, tuple[Route, ...]]:
     """One peer's tunnel and routes: the very same objects again while nothing of them changes."""
     address6 = twin_address(prefix, address) if prefix and address else None
     networks = tuple(_with_twins(ranges, prefix))
     endpoint = peer.endpoints[0] if peer.endpoints else None
-    routes = tuple(Route(network, "device", address if network.version == 4 else address6) for network in networks)
+    routes = tuple(Route(network, "device", address if network.version == 4 else address6, mtu) for network in networks)
     return WireGuardPeer(peer.public_key, peer.preshared_key, endpoint, networks), routes
 
 
@@ -154,12 +169,21 @@ def twin_network(prefix: IPv6Network, network: IPv4Network) -> IPv6Network:
 
 
 def tunnel_mtu(underlay_mtu: int) -> int:
-    """MTU in bytes inside the tunnel over a network with this one; 1420 on common networks.
+    """MTU in bytes of the device over a network with this one; 1420 on common networks.
 
     >>> tunnel_mtu(1500), tunnel_mtu(9001), tunnel_mtu(1300)
-    (1420, 1420, 1280)
+    (1420, 8921, 1280)
     """
-    return max(MTU_MIN, min(underlay_mtu, UNDERLAY_MTU_MAX) - WIREGUARD_OVERHEAD_BYTES)
+    return max(MTU_MIN, underlay_mtu - WIREGUARD_OVERHEAD_BYTES)
+
+
+def unproven_mtu(device_mtu: int) -> int:
+    """MTU in bytes towards a peer whose path has not been measured, of a device with this one.
+
+    >>> unproven_mtu(1420), unproven_mtu(8921), unproven_mtu(1300)
+    (1420, 1408, 1300)
+    """
+    return device_mtu if device_mtu <= UNPROVEN_MTU else UNPROVEN_MTU_OF_JUMBO
 
 
 def _with_twins(networks: Iterable[IPv4Network], prefix: IPv6Network | None) -> Iterable[IPNetwork]:

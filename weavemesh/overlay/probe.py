@@ -6,7 +6,7 @@ there. Its counterpart is `weavemesh.probing`, which owns the UDP socket inside 
 Theory of operation
 -------------------
 Each peer with an address in the mesh has one `Probing`. A fresh one is asked when its path has been found or after
-`SETTLE_S`, then at short intervals until it has answered once. A tunnel in use is asked about once a second. All others
+`SETTLE_S`, then at short intervals until it has answered once. A tunnel in use is asked about each second. All others
 together are asked `IDLE_PROBES_PER_SECOND` times a second: so the cost of probing does not grow with the mesh. When
 many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a handshake.
 A question without an answer after a few round-trip times is asked again at short intervals; several in a row without
@@ -37,7 +37,12 @@ IMPATIENT_INTERVAL_S = 0.5
 PROBES_PER_SECOND_MAX = 20.0
 """While many peers are fresh; `BURST` of them at once."""
 BURST = 16
-USED_INTERVAL_S = 1.0
+USED_INTERVAL_S = 0.94
+"""TCP sends what is lost again 0.2, 0.6, 1.4 and 3 s after the first time (RFC 6298 §5, with Linux' least timeout): by
+the third the MTU of a path that has become narrow is to be known (`mtu.py`), so the fourth is not waited for.
+"""
+FIRST_USED_WITHIN_S = 0.2
+"""Who is used from now on is asked so soon: nobody knows how long ago the path has changed."""
 IDLE_INTERVAL_S = 2.0
 """The shortest interval of a tunnel that is not in use."""
 IDLE_PROBES_PER_SECOND = 1.0
@@ -86,8 +91,11 @@ ProbeInput = ProbeTargets | TunnelsInUse | ProbeAnswered | ProbeAtOnce
 class SendProbe(Struct, frozen=True):
     """Output: ask this address, with this nonce."""
 
+    peer: ProbeName
     address: IPv4Address
     nonce: int
+    is_short: bool
+    """It is to get through however narrow the path is: it repeats one without an answer, or nothing is known yet."""
 
 
 class TunnelAlive(Struct, frozen=True):
@@ -174,7 +182,7 @@ class Prober:
             case TunnelsInUse(peers=peers):
                 for name in sorted(peers - self._used):
                     if (probing := self._probings.get(name)) is not None:
-                        when = now + self._rng.uniform(0, USED_INTERVAL_S)
+                        when = now + self._rng.uniform(0, FIRST_USED_WITHIN_S)
                         self._ask_at(min(probing.next_at, when), name, probing)
                 self._used = peers
             case ProbeAnswered():
@@ -259,9 +267,10 @@ class Prober:
             self._outputs.append(TunnelDead(name))
         nonce = self._rng.getrandbits(64)
         self._waiting[nonce] = (name, now)
+        is_short = bool(probing.unanswered) or probing.last_answer is None
         probing.unanswered.append(now)
         del probing.unanswered[:-SILENT_AFTER_QUESTIONS]
-        self._outputs.append(SendProbe(probing.address, nonce))
+        self._outputs.append(SendProbe(name, probing.address, nonce, is_short))
         if probing.last_answer is None:
             self._paced_at = max(self._paced_at, now) + 1 / PROBES_PER_SECOND_MAX
         if probing.last_answer is None or probing.silent:

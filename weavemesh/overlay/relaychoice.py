@@ -53,10 +53,14 @@ def leads_over_who_is_direct(ways: Mapping[PeerName, Way], way: Way) -> bool:
 
 
 def free_port(ways: Mapping[PeerName, Way], relay: PeerName) -> Endpoint | None:
-    """A port of a directly reached relay at which we are not bound yet; None if there is none."""
+    """A port of a directly reached relay at which we are not bound yet; None if there is none.
+
+    One over which packets went until they were not answered is not free: that path may recover.
+    """
     to_relay = ways.get(relay)
     if to_relay is None or to_relay.via != DIRECT or to_relay.endpoint is None:
         return None
     taken = {binding.endpoint for way in ways.values() for binding in way.bindings.values()}
+    taken |= {way.endpoint for way in ways.values() if way.endpoint is not None and way.via != DIRECT}
     found = (Endpoint(to_relay.endpoint.address, port) for port in to_relay.peer.relay_ports)
     return next((endpoint for endpoint in found if endpoint not in taken), None)

@@ -133,6 +133,8 @@ class Route(Struct, frozen=True, cache_hash=True):
     """`device`: into the tunnel device; `unreachable`: dropped with an error to the sender."""
     source: IPAddress | None
     """Address that the host itself uses towards this destination; None lets the kernel choose."""
+    mtu: int | None = None
+    """Octets of the largest packet that goes this way; None where the device's MTU is the limit."""
 
 
 class DesiredState(Struct, frozen=True):
@@ -181,6 +183,7 @@ def render(state: ObservedState) -> str:
         lines += [f"    allowed {network}" for network in sorted(peer.allowed_ips, key=_by_family)]
     lines += [
         f"  route {route.destination} {route.kind}{f' src {route.source}' if route.source else ''}"
+        f"{f' mtu {route.mtu}' if route.mtu else ''}"
         for route in sorted(state.routes, key=lambda route: (route.kind, _by_family(route.destination)))
     ]
     return "\n".join(lines) + "\n"

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from gossip import PeerName
+from weavemesh.overlay.sizing import FILL_OCTETS
 
-PROBE_OCTETS = 80
-"""Of one question or answer through a tunnel, as WireGuard counts it: 41 octets padded to 48, and 32."""
+MESSAGE_OCTETS = 32
+"""What WireGuard counts of a packet besides its content, which is filled up to a multiple of `FILL_OCTETS`."""
 IDLE_OCTETS = 420
 """What WireGuard itself says in `IDLE_S`: a handshake, begun anew once, and a keepalive, 2 * 148 + 92 + 32 at most."""
 IDLE_S = 5.0
@@ -15,9 +16,18 @@ IDLE_S = 5.0
 USED_FOR_S = 15.0
 
 
+def counted_octets(packet_octets: int) -> int:
+    """What WireGuard counts of a packet of this size.
+
+    >>> counted_octets(41), counted_octets(1420)
+    (80, 1456)
+    """
+    return -(-packet_octets // FILL_OCTETS) * FILL_OCTETS + MESSAGE_OCTETS
+
+
 class _Seen(Struct):
     octets: int
-    probes: int
+    ours: int
     used_until: float
     looked_at: float
 
@@ -30,19 +40,19 @@ class Usage:
         self.is_any_used = False
         """At the last look some tunnel was in use."""
 
-    def look(self, octets: Mapping[PeerName, int], probes: Callable[[PeerName], int], now: float) -> set[PeerName]:
-        """Whose tunnels are in use, by octets in both directions and how many of our own datagrams were among them."""
+    def look(self, octets: Mapping[PeerName, int], ours: Callable[[PeerName], int], now: float) -> set[PeerName]:
+        """Whose tunnels are in use, by octets in both directions and how many of them were our own datagrams."""
         for name in [name for name in self._seen if name not in octets]:
             del self._seen[name]
         used = set()
         for name, total in octets.items():
-            asked = probes(name)
-            seen = self._seen.setdefault(name, _Seen(total, asked, 0.0, now))
+            known = ours(name)
+            seen = self._seen.setdefault(name, _Seen(total, known, 0.0, now))
             # Counters begin anew when a tunnel does.
-            others = max(0, total - seen.octets) - PROBE_OCTETS * (asked - seen.probes)
+            others = max(0, total - seen.octets) - (known - seen.ours)
             if others > IDLE_OCTETS * max(1.0, (now - seen.looked_at) / IDLE_S):
                 seen.used_until = now + USED_FOR_S
-            seen.octets, seen.probes, seen.looked_at = total, asked, now
+            seen.octets, seen.ours, seen.looked_at = total, known, now
             if seen.used_until > now:
                 used.add(name)
         self.is_any_used = bool(used)

@@ -18,6 +18,14 @@ DATAGRAM_BYTES_MAX: Final = 65507
 """What UDP over IPv4 can carry (RFC 768; 65,535 less two headers)."""
 
 
+_IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3  # linux/in.h
+
+
+def send_whole(plain: socket.socket) -> None:
+    """Have an IPv4 socket send each datagram whole or not at all, whatever the kernel thinks of the path (with DF)."""
+    plain.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
+
+
 class DatagramSocket:
     """An open UDP socket. Iterate over it to receive; one reader, who must not dawdle: what waits is not bounded."""
 
@@ -28,9 +36,10 @@ class DatagramSocket:
         """Datagrams that the kernel would not send, or reported as not delivered."""
 
     @classmethod
-    async def bind(cls, address: str, port: int, *, interface: str | None = None) -> Self:
+    async def bind(cls, address: str, port: int, *, interface: str | None = None, whole: bool = False) -> Self:
         """A socket on an address and port of ours (0: any), of one interface if that is given.
 
+        `whole`: what it sends is not fragmented (IPv4; see `send_whole`).
         UserError if the port is taken or the address is not ours.
         """
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -39,6 +48,8 @@ class DatagramSocket:
             plain.setblocking(False)
             if interface is not None:
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+            if whole:
+                send_whole(plain)
             plain.bind((address, port))
         except OSError as error:
             plain.close()

@@ -90,6 +90,8 @@ _SECOND = msgspec.structs.replace(
     tx_bytes=2048,
     owned=("10.40.0.0/14",),
     addresses=("10.40.0.1",),
+    mtu=1232,
+    mtu_proven=True,
 )
 
 _THIRD = msgspec.structs.replace(
@@ -101,6 +103,8 @@ _THIRD = msgspec.structs.replace(
     rtt_ms=12.34,
     owned=("10.44.0.0/14",),
     addresses=("10.44.0.1",),
+    mtu=1420,
+    mtu_proven=False,
 )
 
 

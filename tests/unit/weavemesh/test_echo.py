@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from weavemesh.echo import HEADERS_OCTETS, Echo, largest
-from weavemesh.probing import encode_question
+from weavemesh.echo import Echo, largest
+from weavemesh.probing import HEADERS_OCTETS, encode_question
 
 
 def answering(change: bytes | None, *, octets_max: int = 65535) -> tuple[socket.socket, threading.Thread]:
@@ -48,7 +48,7 @@ def test_nobody_there_is_no_answer() -> None:
 
 
 def test_a_question_has_the_size_that_was_asked_for() -> None:
-    assert len(encode_question(7, octets=1392)) == 1392
+    assert len(encode_question(7, packet_octets=1420)) == 1420 - HEADERS_OCTETS
     assert len(encode_question(7)) == 13
 
 
@@ -62,6 +62,11 @@ def test_the_largest_is_found(size: int) -> None:
 
     assert largest(passes, at_most=1420) == size
     assert len(asked) <= 10
+
+
+@pytest.mark.parametrize("size", [512, 1232, 1279])
+def test_the_largest_is_found_also_where_it_is_too_small_for_ipv6(size: int) -> None:
+    assert largest(lambda octets: octets <= size, at_most=8921) == size
 
 
 def test_where_not_even_the_smallest_passes_there_is_none() -> None:

@@ -24,6 +24,8 @@ def test_a_direct_path() -> None:
     (sentence,) = why(changed(loss=0.0, path_since_s=60.0), "n1", "n2")
     assert sentence.startswith(f"packets go to {B}(n2) directly, to 192.0.2.2:6783 for ")
     assert "round-trip time" in sentence and "loss 0 %" in sentence
+    assert "packets of up to 1232 octets" in sentence and "not proven" not in sentence
+    assert "1420 octets, which is not proven" in why(sound_report(), "n1", "n3")[0]
 
 
 def test_a_relayed_path_has_its_reason() -> None:

@@ -1,20 +1,26 @@
 """A state that cannot be gone on from ends the start with one sentence and the way out."""
 
+import asyncio
 from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 import ipam_crdt
 from gossip import Target, TargetPhase, TargetView
 from ipam_crdt import Allocator, Electorate, Owner
+from tests.unit.weavemesh.overlay.overlay_sample import known, peer
 from weavemesh.config import AgentConfig, check
 from weavemesh.error import UserError
 from weavemesh.identity import Identity
-from weavemesh.opening import open_allocator, open_mesh, refuse_overlap, refuse_wrong_secret
+from weavemesh.kernel.fake import FakeKernel
+from weavemesh.opening import open_allocator, open_mesh, open_mtus, refuse_overlap, refuse_wrong_secret
 from weavemesh.option import Options
+from weavemesh.overlay.plan import plan, unproven_mtu
+from weavemesh.overlay.probe import ProbeName
 from weavemesh.transport.failure import Failure, LinkFailed
 
 ALONE = Electorate.addressed(0)
@@ -31,6 +37,24 @@ def snapshot(name: str = IDENTITY.name, universe: str = "10.32.0.0/12") -> bytes
         owner=Owner(name), universe=IPv4Network(universe), electorate=ALONE, snapshot=None, rng=Random(1), now=0.0
     )
     return next(output.snapshot for output in allocator.outputs() if isinstance(output, ipam_crdt.Persist))
+
+
+@pytest.mark.parametrize(("device", "shown"), [(1420, (1420, 1232, 1420)), (8921, (8921, 1232, 1408))])
+def test_what_the_routes_of_a_former_life_hold_is_gone_on_with(device: int, shown: tuple[int, int, int]) -> None:
+    async def scenario() -> None:
+        fake = FakeKernel(interface="wm0", clock=lambda: 0.0)
+        none = await open_mtus(fake, device_mtu=device)
+        assert none.mtu(ProbeName(peer(2).name), known_ranges(2)) == unproven_mtu(device)
+        wish = known({2: "10.33.0.0/24", 3: "10.34.0.0/24"}, peer(2), peer(3), mtu=device)
+        await fake.apply(plan(replace(wish, mtus={peer(2).name: device, peer(3).name: 1232})))
+        mtus = await open_mtus(fake, device_mtu=device)
+        assert tuple(mtus.mtu(ProbeName(peer(number).name), known_ranges(number)) for number in (2, 3, 4)) == shown
+
+    asyncio.run(scenario())
+
+
+def known_ranges(number: int) -> tuple[IPv4Network, ...]:
+    return (IPv4Network(f"10.{31 + number}.0.0/24"),)
 
 
 def test_a_ring_is_gone_on_with_whatever_the_flags_say_of_founding() -> None:

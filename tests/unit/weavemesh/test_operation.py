@@ -24,6 +24,7 @@ from weavemesh.kernel.userspace import Userspace
 from weavemesh.membership import Membership
 from weavemesh.operation import Operation
 from weavemesh.option import Options, save_options, saved_options
+from weavemesh.overlay.mtu import PathMtus
 from weavemesh.overlay.probe import Prober
 from weavemesh.overlay.state import IPAddress, PublicKey
 from weavemesh.pathing import PathFinder
@@ -63,7 +64,12 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
         readiness = ReadinessLog()
         readiness.finish("ready")
         pods = PodSide(pool, ula=lambda: None, mtu=lambda: 1420, interface="wm0", masquerade=True)
-        probes = TunnelProbes(Prober(rng=Random(1)), hear=lambda _: None)
+        probes = TunnelProbes(
+            Prober(rng=Random(1)),
+            PathMtus(most=1420, unproven=1420, adopted={}, rng=Random(1)),
+            hear=lambda _: None,
+            resized=lambda _: None,
+        )
         save_options(tmp_path, Options())
         operation = Operation(
             config=check(Options(), state_dir=tmp_path, run_dir=tmp_path, environment={}),
@@ -84,6 +90,7 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
                 port=6783,
                 relays=True,
                 tunnel=DeviceSteering(Userspace("wmnone"), no_addresses),
+                carried=lambda: 0,
                 probes=probes,
                 send_call=lambda _peer, _content: None,
                 report=lambda _: None,

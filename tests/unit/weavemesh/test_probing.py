@@ -2,24 +2,32 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from random import Random
 
 import pytest
 
 from weavemesh.error import UserError
+from weavemesh.overlay.mtu import MtuChanged, PathMtus
 from weavemesh.overlay.probe import ProbeName, Prober
+from weavemesh.overlay.usage import counted_octets
 from weavemesh.probing import PROBE_PORT, TunnelProbes
 
 ONE, OTHER = IPv4Address("127.87.0.1"), IPv4Address("127.87.0.2")
 PEER = ProbeName("other")
 
 
+def probes(seed: int, *, hear: Callable[[object], None], most: int = 1420) -> TunnelProbes:
+    mtus = PathMtus(most=most, unproven=min(most, 1420), adopted={}, rng=Random(seed))
+    return TunnelProbes(Prober(rng=Random(seed)), mtus, hear=hear, resized=hear)
+
+
 def test_a_peer_that_answers_is_alive_and_measured() -> None:
     async def scenario() -> None:
         answered = asyncio.Event()
-        one = TunnelProbes(Prober(rng=Random(1)), hear=lambda _: answered.set())
-        other = TunnelProbes(Prober(rng=Random(2)), hear=lambda _: None)
+        one = probes(1, hear=lambda _: answered.set())
+        other = probes(2, hear=lambda _: None)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one.run(ONE)), group.create_task(other.run(OTHER))]
             one.watch({PEER: OTHER})
@@ -34,9 +42,37 @@ def test_a_peer_that_answers_is_alive_and_measured() -> None:
     asyncio.run(scenario())
 
 
+def test_the_size_of_packets_is_found_through_the_same_door() -> None:
+    async def scenario() -> None:
+        found: list[object] = []
+        enough = asyncio.Event()
+
+        def hear(event: object) -> None:
+            if isinstance(event, MtuChanged):
+                found.append(event)
+                enough.set()
+
+        one, other = probes(1, hear=hear, most=9000), probes(2, hear=lambda _: None)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one.run(ONE)), group.create_task(other.run(OTHER))]
+            one.watch({PEER: OTHER})
+            assert one.mtus.mtu(PEER) == 1420
+            async with asyncio.timeout(10):
+                await enough.wait()
+            assert found == [MtuChanged(PEER, 9000)]
+            assert (one.mtus.mtu(PEER), one.mtus.proven(PEER)) == (9000, 9000)
+            assert one.octets_with(PEER) >= counted_octets(9000) + counted_octets(41)
+            one.path_changed(PEER)
+            assert one.mtus.proven(PEER) is None
+            for task in tasks:
+                task.cancel()
+
+    asyncio.run(scenario())
+
+
 def test_garbage_gets_no_answer_and_does_no_harm() -> None:
     async def scenario() -> None:
-        other = TunnelProbes(Prober(rng=Random(2)), hear=lambda _: None)
+        other = probes(2, hear=lambda _: None)
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.setblocking(False)
@@ -58,7 +94,7 @@ def test_garbage_gets_no_answer_and_does_no_harm() -> None:
 
 def test_a_taken_port_is_told() -> None:
     async def scenario() -> None:
-        await TunnelProbes(Prober(rng=Random(1)), hear=lambda _: None).run(ONE)
+        await probes(1, hear=lambda _: None).run(ONE)
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((str(ONE), PROBE_PORT))

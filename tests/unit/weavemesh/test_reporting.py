@@ -1,6 +1,7 @@
 """The status tells what the cores know: each peer once, tunnels by what answers, the ring by who owns what."""
 
 from ipaddress import IPv4Address, IPv4Network
+from random import Random
 
 from msgspec.structs import replace
 
@@ -8,6 +9,7 @@ from gossip import CloneView, PathReport, PeerView, Target, TargetPhase, TargetV
 from ipam_crdt import IpamStatus, Owner, OwnerStatus
 from tests.unit.weavemesh.test_planning import OURS, THEIRS, summary, view
 from weavemesh import reporting
+from weavemesh.overlay.mtu import PathMtus
 from weavemesh.overlay.pathevent import PathView
 from weavemesh.overlay.plan import ula_prefix
 from weavemesh.overlay.probe import SILENT_AFTER_S, TunnelHealth
@@ -48,6 +50,7 @@ def known(
         tunnels={tunnel.public_key: tunnel} if tunnel else {},
         health=lambda _: health,
         path=lambda _: path,
+        mtus=PathMtus(most=1420, unproven=1420, adopted={}, rng=Random(1)),
         ring=IpamStatus(
             universe=IPv4Network("10.32.0.0/12"),
             ring_id=RING_ID,

@@ -59,9 +59,9 @@ SOUND_CONNECTIONS = """\
 ->  192.0.2.2:6783   established  bbbbbbbbbbbbbbbb(n2)  0.50 ms  3 h 3 min  encrypted, TLS 1.3
 <-  192.0.2.3:40112  established  cccccccccccccccc(n3)  12.0 ms  3 h 3 min  encrypted, TLS 1.3
 
-PATH TO               WAY     ENDPOINT        RTT      LOSS    SINCE    WHY NOT DIRECT
-bbbbbbbbbbbbbbbb(n2)  direct  192.0.2.2:6783  0.42 ms  -       -
-cccccccccccccccc(n3)  direct  192.0.2.3:6783  12.3 ms  -       -
+PATH TO               WAY     ENDPOINT        RTT      LOSS    MTU            SINCE    WHY NOT DIRECT
+bbbbbbbbbbbbbbbb(n2)  direct  192.0.2.2:6783  0.42 ms  -       1232           -
+cccccccccccccccc(n3)  direct  192.0.2.3:6783  12.3 ms  -       1420 unproven  -
 """
 
 SOUND_TARGETS = """\
@@ -146,9 +146,9 @@ AILING_CONNECTIONS = """\
 <-  192.0.2.3:40112  established  cccccccccccccccc(n3)  12.0 ms  3 h 3 min  encrypted, TLS 1.3
 ->  host9:6783       retrying     -                     -        -          connection refused
 
-PATH TO               WAY     ENDPOINT        RTT      LOSS    SINCE    WHY NOT DIRECT
-bbbbbbbbbbbbbbbb(n2)  direct  192.0.2.2:6783  0.42 ms  -       -
-cccccccccccccccc(n3)  direct  192.0.2.3:6783  12.3 ms  -       -
+PATH TO               WAY     ENDPOINT        RTT      LOSS    MTU            SINCE    WHY NOT DIRECT
+bbbbbbbbbbbbbbbb(n2)  direct  192.0.2.2:6783  0.42 ms  -       1232           -
+cccccccccccccccc(n3)  direct  192.0.2.3:6783  12.3 ms  -       1420 unproven  -
 """
 
 AILING_TARGETS = """\

@@ -6,6 +6,8 @@ The fake kernel passes them in the unit tests, real ones (kernel and userspace W
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from tests.unit.weavemesh.overlay.overlay_sample import endpoint, known, peer
 from weavemesh.overlay.plan import PlanInput, plan
 from weavemesh.overlay.state import DesiredState, PrivateKey
@@ -116,6 +118,15 @@ def _again(wish: Callable[[str], PlanInput], shown: str) -> Step:
 _alone = _wish({})
 _two = _wish({2: "10.33.0.0/24"}, 2)
 _three = _wish({2: "10.33.0.0/24 10.34.0.0/24"}, 2, 3)
+NARROW = TWO.replace("src 10.32.0.1", "src 10.32.0.1 mtu 1232").replace(
+    "src fd00:77::a20:1", "src fd00:77::a20:1 mtu 1232"
+)
+
+
+def _narrow(interface: str) -> PlanInput:
+    return replace(_two(interface), mtus={peer(2).name: 1232})
+
+
 _after_move = _wish({2: "10.33.0.0/24", 3: "10.34.0.0/24"}, 2, 3)
 
 CASES: dict[str, tuple[Step, ...]] = {
@@ -160,6 +171,12 @@ CASES: dict[str, tuple[Step, ...]] = {
             .replace("a20:1", "a20:7")
             .replace("mtu 1400 port 6783", "mtu 1280 port 6784"),
         ),
+    ),
+    "a path's MTU comes onto its routes and goes again": (
+        Step(_two, (*NEW_DEVICE, "SetPeer", "AddRoute", "AddRoute"), TWO),
+        Step(_narrow, ("ReplaceRoute", "ReplaceRoute"), NARROW),
+        _again(_narrow, NARROW),
+        Step(_two, ("ReplaceRoute", "ReplaceRoute"), TWO),
     ),
     "another key keeps the peers": (
         Step(_two, (*NEW_DEVICE, "SetPeer", "AddRoute", "AddRoute"), TWO),

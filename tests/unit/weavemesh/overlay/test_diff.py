@@ -18,6 +18,7 @@ from weavemesh.overlay.diff import (
     DiscardAllowedIps,
     RemovePeer,
     RemoveRoute,
+    ReplaceRoute,
     SetPeer,
     absent,
     diff,
@@ -62,6 +63,13 @@ ONE_PEER = plan(known({2: "10.33.0.0/24"}, peer(2)))
 
 def test_what_is_reached_needs_nothing() -> None:
     assert diff(ONE_PEER, reached(ONE_PEER), now=NOW) == ()
+
+
+def test_another_mtu_changes_the_routes_in_place() -> None:
+    narrow = plan(replace(known({2: "10.33.0.0/24"}, peer(2)), mtus={peer(2).name: 1232}))
+    changes = tuple(ReplaceRoute(route) for route in narrow.routes if route.kind == "device")
+    assert diff(narrow, reached(ONE_PEER), now=NOW) == step(ONE_PEER, narrow) == changes
+    assert diff(narrow, reached(narrow), now=NOW) == ()
 
 
 def test_the_fence_stands_before_there_is_a_device() -> None:

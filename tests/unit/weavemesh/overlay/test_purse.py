@@ -16,6 +16,17 @@ def test_it_never_holds_more_than_at_first() -> None:
     assert sum(purse.take(1e6, count=1) for _ in range(1000)) == KNOCKS_MAX
 
 
+def test_what_is_owed_is_filled_up_first() -> None:
+    purse = Purse(most=10, per_second=2)
+    purse.spend(0.0, count=14)
+    assert purse.holds_at(0.0, count=6) == 5.0
+    assert not purse.take(4.9, count=6)
+    assert purse.holds_at(5.0, count=6) == 5.0
+    assert purse.take(5.0, count=6)
+    purse.spend(5.0, count=1000)
+    assert purse.holds_at(5.0, count=0) == 10.0, "no more is owed than it holds at most"
+
+
 def test_a_round_is_paid_whole_or_not_at_all() -> None:
     purse = Purse()
     assert not purse.take(0.0, count=int(KNOCKS_MAX) + 1)

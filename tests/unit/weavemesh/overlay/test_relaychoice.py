@@ -80,3 +80,11 @@ def test_no_relay_is_reached_over_a_relay() -> None:
     assert leads_over_who_is_direct(known, known[A])
     known[R].via = S
     assert not leads_over_who_is_direct(known, known[A])
+
+
+def test_a_port_over_which_packets_went_is_kept_for_them_while_they_are_not_answered() -> None:
+    known = ways()
+    known[A].via, known[A].endpoint, known[A].silent_since = R, at(1, PORTS[0]), 5.0
+    assert free_port(known, R) == at(1, PORTS[1])
+    known[A].recover(6.0)
+    assert known[A].bindings[R].endpoint == at(1, PORTS[0]), "nobody else has bound there meanwhile"

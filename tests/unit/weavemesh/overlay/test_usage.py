@@ -1,7 +1,7 @@
 """A tunnel is in use while it carries more than our own questions and WireGuard's words, and for a while after."""
 
 from gossip import PeerName
-from weavemesh.overlay.usage import PROBE_OCTETS, USED_FOR_S, Usage
+from weavemesh.overlay.usage import USED_FOR_S, Usage, counted_octets
 
 A, B = PeerName("a"), PeerName("b")
 
@@ -9,7 +9,8 @@ A, B = PeerName("a"), PeerName("b")
 def test_our_own_questions_are_no_use() -> None:
     usage = Usage()
     usage.look({A: 0, B: 0}, lambda _: 0, 0.0)
-    assert usage.look({A: 10 * PROBE_OCTETS, B: 260}, lambda name: 10 if name == A else 0, 1.0) == set()
+    ours = 5 * (counted_octets(1420) + counted_octets(41))
+    assert usage.look({A: ours, B: 260}, lambda name: ours if name == A else 0, 1.0) == set()
 
 
 def test_packets_are_and_for_a_while_after() -> None:

@@ -1,0 +1,45 @@
+"""Hosts between which there is IPv6 only: pods talk in both families, and `status` says how."""
+
+import pytest
+
+from deploy.demo.lab import Lab, Machine, wait_until
+from tests.e2e.conftest import SECRET_FILE
+from tests.e2e.nat_lab import mtu_of, path_of
+from weavemesh.secret import ClusterSecret
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def equip(*machines: Machine) -> None:
+    """All have one secret."""
+    secret = ClusterSecret.generate().text()
+    for machine in machines:
+        machine.write_file(SECRET_FILE, secret)
+
+
+def peer_of(machine: Machine, other: Machine) -> dict[str, object]:
+    (peer,) = [peer for peer in machine.status()["peers"] if peer["nickname"] == other.name]
+    assert isinstance(peer, dict)
+    return peer
+
+
+def test_over_ipv6_alone_pods_talk_in_both_families(lab: Lab) -> None:
+    one, other = lab.machine("one"), lab.machine("other")
+    lab.wire(one, "eth0=2001:db8:1::1/64", other, "eth0=2001:db8:1::2/64")
+    equip(one, other)
+    one.weavemesh("up")
+    other.weavemesh("up", "2001:db8:1::1")
+    assert "IPv4" not in one.ip("-4", "-o", "address", "show", "dev", "eth0")
+    wait_until(
+        lambda: path_of(one, other) == path_of(other, one) == ("direct", "live"), seconds=20, what="a direct path"
+    )
+    a, b = one.add_pod("a"), other.add_pod("b")
+    assert a.answers(str(b.ipv4)) and a.answers(str(b.ipv6))
+    assert b.answers(str(a.ipv4)) and b.answers(str(a.ipv6))
+    assert peer_of(one, other)["endpoint"] == "[2001:db8:1::2]:6783"
+    wait_until(lambda: mtu_of(one, other) == (1420, True), seconds=10, what="the MTU")
+    shown = one.weavemesh("status", "connections").stdout
+    assert "[2001:db8:1::2]:6783" in shown and "direct" in shown
+    assert "to [2001:db8:1::2]:6783" in one.weavemesh("why", "other").stdout
+    assert "1420 octets" in one.weavemesh("ping", "other", "--mtu").stdout
+    assert one.weavemesh("status").returncode == 0

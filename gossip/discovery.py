@@ -104,6 +104,10 @@ class Discovery:
             for target in targets[: HINTS_MAX - len(self._hints)]:
                 self._hints[target] = None
 
+    def has_hints(self) -> bool:
+        """Tell whether there are such addresses, or one is being dialled."""
+        return bool(self._hints) or None in self._dialling.values()
+
     def failure(self, peer: PeerName) -> str | None:
         """Return why the last dial of `peer`, or the last link with it, failed; None if none did since it spoke."""
         acquaintance = self._acquaintances.get(peer)
@@ -172,7 +176,8 @@ class Discovery:
         if not self._is_enabled:
             return None
         known_count = len(self._acquaintances)
-        if linked_count < min(links_wanted(known_count + 1), known_count):
+        wanted = links_wanted(known_count + 1)
+        if linked_count < wanted and (self._hints or linked_count < known_count):
             return self._look_at
         return max(self._look_at, self._explore_at) if unreachable_count > 0 else None
 

@@ -143,7 +143,6 @@ class Mesh:
             links=self._links,
             router=self._router,
             targets=self._dialler.targets,
-            health=self._health,
             is_enabled=trims,
             now=self._now,
         )

@@ -20,12 +20,10 @@ from gossip import (
     wire,
 )
 from gossip.discovery import links_wanted
-from gossip.event import CloseLink
 from gossip.exchange import HOLD_S
-from gossip.health import LATE_S
 from gossip.link import LINKS_MAX, LINKS_PER_PEER_MAX
 from gossip.record import Record, signed_bytes
-from gossip.trimmer import ROOM, ROOM_STARVED
+from gossip.trimmer import ROOM
 from gossip.unicast import write_unicast
 from gossip.wire import RECORDS_MAX
 from tests.unit.gossip.fake_signer import FakeSigner
@@ -608,25 +606,6 @@ def test_links_are_bounded() -> None:
         << {room + 1}: bye: 'no room: {room} links already', code 2, others bob:1
         << close {room + 1}: no room: {room} links already
     """)
-
-
-def test_a_starved_host_lets_in_fewer() -> None:
-    talk = Conversation()
-    talk.meet(1, "bob", record("bob", 1, 1, ["me"], b"bob:1"))
-    due = talk.mesh.deadline()
-    assert due is not None
-    talk.now = due + 2 * LATE_S
-    talk.mesh.tick(talk.now)
-    room = links_wanted(2) + ROOM_STARVED
-    for link in range(2, room + 1):
-        opened = LinkOpened(LinkId(link), FakeSigner(f"peer {link}").name, "h:1", outbound=False, target=None)
-        talk.mesh.receive(opened, talk.now)
-    talk.mesh.outputs()
-    talk.mesh.receive(
-        LinkOpened(LinkId(room + 1), FakeSigner("cat").name, "h:1", outbound=False, target=None), talk.now
-    )
-    reasons = [output.reason for output in talk.mesh.outputs() if isinstance(output, CloseLink)]
-    assert reasons == [f"no room: {room} links already"]
 
 
 def test_links_that_are_the_users_design_are_bounded_too() -> None:

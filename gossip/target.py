@@ -37,8 +37,8 @@ ROOM_INTERVAL_S = 0.5
 """When a target that had to wait for others looks again."""
 
 REFERRED_S = 5.0
-"""Who had no room for us and named others is left alone for so long: a hub that all are told to join has more to do than
-to refuse each of them again and again.
+"""Who had no room for us and named others is left alone for so long: a hub that all are told to join has more to do
+than to refuse each of them again and again.
 """
 
 TARGETS_MAX = 1024

@@ -23,7 +23,7 @@ LINKS_MAX = 64
 LINKS_PER_PEER_MAX = 8
 """One is kept; more come from dials that cross, and from restarts whose old links have not yet fallen silent."""
 
-HEARTBEAT_INTERVAL_S = 1.25
+HEARTBEAT_INTERVAL_S = 1.75
 """Who dialled pings, the other end answers: so both hear something in each such time."""
 
 DOUBT_PING_INTERVAL_S = 0.5

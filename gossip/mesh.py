@@ -193,7 +193,10 @@ class Mesh:
         match event:
             case FrameReceived(ident, frame):
                 is_due = self._deadline is not None and now >= self._deadline
-                if not self._talk.frame_received(ident, frame, now) and not is_due:
+                is_beat = not self._talk.frame_received(ident, frame, now)
+                if self._neighbourhood.is_nearly_due(now):
+                    self._neighbourhood.beat(now)  # As we are awake: it spares a waking of its own.
+                elif is_beat and not is_due:
                     return  # Most of what a mesh at rest hears: it only puts off what is due.
             case LinkOpened() | LinkClosed() | LinkBlocked() | LinkFree() | DialFailed():
                 self._report(event, now)

@@ -11,7 +11,6 @@ def test_a_target_is_not_dialled_a_second_time_as_a_discovered_address() -> None
     talk.pass_time(0.1)
     talk.reads("""
         >> 0.10 s
-        << 1: glance words=
         << 1: records me@1.2[bob]
         << changed me
     """)
@@ -54,6 +53,5 @@ def test_a_peer_that_gives_an_address_later_is_dialled_then() -> None:
     talk.pass_time(0.5)
     talk.reads("""
         >> 4.10 s
-        << 1: glance words=
         << dial dan:1
     """)

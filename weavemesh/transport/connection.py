@@ -225,9 +225,10 @@ class StreamConnection(asyncio.BufferedProtocol):
     def _measure(self, size: int) -> None:
         """Read nothing for a while if too much came."""
         loop = asyncio.get_running_loop()
+        now = loop.time()
         frames, self._frames_taken = self._frames_taken, 0
-        pause_s = self._meter.take(size=size, frames=frames, now=loop.time())
-        if self._meter.floods(loop.time()):
+        pause_s = self._meter.take(size=size, frames=frames, now=now)
+        if self._meter.floods(now):
             raise LinkFailed(
                 f"it floods: more than {COST_PER_S >> 20} MiB a second, without a pause", Failure.VIOLATION
             )

@@ -63,7 +63,7 @@ class Dialler:
             link.peer,
             reason,
             is_spared=link.is_spared,
-            is_referred=link.is_spared and self.discovery.has_hints(),
+            is_referred=link.is_referred,
             is_reachable=is_reachable,
             lived_s=lived_s,
             now=now,

@@ -98,15 +98,12 @@ class Discovery:
             acquaintance.backoff.reset(now)
             acquaintance.failure = None
 
-    def hint(self, targets: tuple[Target, ...]) -> None:
-        """Note that somebody without room for us named these addresses."""
+    def hint(self, targets: tuple[Target, ...]) -> bool:
+        """Note that somebody without room for us named these addresses; return whether any are dialled instead."""
         if self._is_enabled:
             for target in targets[: HINTS_MAX - len(self._hints)]:
                 self._hints[target] = None
-
-    def has_hints(self) -> bool:
-        """Tell whether there are such addresses, or one is being dialled."""
-        return bool(self._hints) or None in self._dialling.values()
+        return self._is_enabled and bool(targets)
 
     def failure(self, peer: PeerName) -> str | None:
         """Return why the last dial of `peer`, or the last link with it, failed; None if none did since it spoke."""

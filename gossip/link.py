@@ -80,6 +80,8 @@ class Link(Struct, eq=False, kw_only=True):
     """What both ends can do beyond that version."""
     is_spared: bool = False
     """It is being closed only because there are links enough."""
+    is_referred: bool = False
+    """The other end has closed it and named others, which are dialled instead."""
     doubt: int = 0
     """The number of our doubt about it, see `gossip.suspicion`; 0 while there is none."""
     vouched_by: PeerName | None = None

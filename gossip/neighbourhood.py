@@ -157,7 +157,7 @@ class Neighbourhood:
         if frame.code == ByeCode.REMOVED:
             self._outbox.fenced_by(link.peer)
         link.is_spared = frame.code in (ByeCode.BUSY, ByeCode.SURPLUS)
-        self._dialler.discovery.hint(frame.others)
+        link.is_referred = self._dialler.discovery.hint(frame.others)
         self._outbox.close(link.ident, reason)
         self.gone(link, reason, now)
 

@@ -1,4 +1,5 @@
-from gossip import PublishSummary, TargetPhase, wire
+from gossip import PublishSummary, Target, TargetPhase, wire
+from gossip.target import REFERRED_S
 from tests.unit.gossip.transcript import Conversation, record
 
 
@@ -55,3 +56,19 @@ def test_a_peer_that_gives_an_address_later_is_dialled_then() -> None:
         >> 4.10 s
         << dial dan:1
     """)
+
+
+def test_who_is_refused_dials_the_named_at_once_and_the_full_one_later() -> None:
+    talk = Conversation()
+    talk.connect("hub:1")
+    talk.open(1, "bob", target="hub:1")
+    talk.pass_time(1.0)
+    talk.forget()
+    talk.say(1, wire.Bye("no room", wire.ByeCode.BUSY, (Target("cat:1"),)))
+    talk.tick()
+    assert "dial cat:1" in talk.page()
+    talk.fail("cat:1")
+    while talk.now < 101.0 + REFERRED_S:
+        talk.forget()
+        talk.tick()
+    assert "dial hub:1" in talk.page(), "the named one was of no use"

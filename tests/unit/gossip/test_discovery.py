@@ -115,13 +115,12 @@ def test_hints_are_dialled_first_and_bounded() -> None:
 def test_a_hint_is_reason_enough_to_look_also_for_who_knows_nobody() -> None:
     scene = Scene()
     assert scene.discovery.deadline(linked_count=0, unreachable_count=0) is None
-    scene.discovery.hint((Target("hint"),))
+    assert not scene.discovery.hint(())
+    assert scene.discovery.hint((Target("hint"),))
     assert scene.discovery.deadline(linked_count=0, unreachable_count=0) == 0.0
     assert scene.choose(0.0) == ["hint"]
-    assert scene.discovery.has_hints(), "it is being dialled"
     assert scene.discovery.deadline(linked_count=0, unreachable_count=0) is None
-    scene.discovery.failed(Target("hint"), "refused", 0.1)
-    assert not scene.discovery.has_hints()
+    assert not Scene(is_enabled=False).discovery.hint((Target("hint"),)), "only targets are dialled here"
 
 
 def test_a_dial_that_finds_another_peer_counts_as_failed() -> None:

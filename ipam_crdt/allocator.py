@@ -129,6 +129,8 @@ class Allocator:
             raise LocalMisuse(f"{subnet} is not in {universe}; take a subnet of that range")
         self._owner = owner
         self._rng = rng
+        self.universe = universe
+        """The range of all addresses, anybody's."""
         self._universe = Block.of(universe)
         self._now = now
         self._holding = Holding(owner, self._universe, Block.of(subnet))
@@ -267,7 +269,7 @@ class Allocator:
         """All that a person wants to know."""
         owners = tuple(self._owner_status(owner) for owner in self.owners())
         return IpamStatus(
-            universe=self._universe.network(),
+            universe=self.universe,
             ring_id=self.ring_id,
             owners=owners,
             unknown=self._universe.size - sum(owner.addresses for owner in owners),

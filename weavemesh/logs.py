@@ -65,8 +65,10 @@ class Event(StrEnum):
 def log(level: int, event: Event, **fields: object) -> None:
     """One event; `level` as in `logging`. Fields whose value is None are left out."""
     if logger.isEnabledFor(level):
-        known = {name: value for name, value in fields.items() if value is not None}
-        logger.log(level, "%s", event, extra={"fields": known})
+        # Not by logger.log, which looks through the stack for the caller's line, and nobody is shown it.
+        record = logging.LogRecord(logger.name, level, "", 0, event, None, None)
+        record.fields = {name: value for name, value in fields.items() if value is not None}
+        logger.handle(record)
 
 
 def configure(*, level: str = "info", file: Path | None = None) -> None:

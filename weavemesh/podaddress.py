@@ -49,7 +49,7 @@ class PodAddresses:
 
     def mesh(self) -> tuple[IPNetwork, ...]:
         """See AddressSource."""
-        universe, ula = self._pool.allocator.status().universe, self._ula()
+        universe, ula = self._pool.allocator.universe, self._ula()
         return (universe,) if ula is None else (universe, twin_network(ula, universe))
 
     def subnet_of(self, address: IPAddress) -> int:
@@ -78,6 +78,8 @@ class PodAddresses:
 
     def _wanted(self, wanted: Sequence[IPAddress]) -> IPv4Address | None:
         """The IPv4 address that stands for what is wanted, of either family. AddressUnfit."""
+        if not wanted:
+            return None
         ula = self._ula()
         found: list[IPv4Address] = []
         for one in wanted:
@@ -86,10 +88,10 @@ class PodAddresses:
             found.append(IPv4Address(int(one) & 0xFFFFFFFF))
         if len(set(found)) > 1:
             raise AddressUnfit(f"{wanted[0]} and {wanted[1]} are not twins; ask for the IPv4 address alone")
-        universe = self._pool.allocator.status().universe
-        if found and found[0] not in universe:
+        universe = self._pool.allocator.universe
+        if found[0] not in universe:
             raise AddressUnfit(f"{found[0]} is not in {universe}; ask for an address in that range")
-        return found[0] if found else None
+        return found[0]
 
     def _with_twin(self, address: IPv4Address) -> PodAddress:
         prefix = self._ula()

@@ -99,6 +99,7 @@ class AddressPool:
         self._has_news = asyncio.Event()
         self._is_awaited = asyncio.Event()
         """Somebody here waits for what follows from the news."""
+        self._is_performing = False
         self._performed_at = -inf
         self._changed = asyncio.Event()
         self._to_tell: set[asyncio.Future[None]] = set()
@@ -143,6 +144,8 @@ class AddressPool:
         """Return when all that was decided before is on disk and told. NotDurable."""
         if self._has_ended:
             raise NotDurable("the agent stops")
+        if not (self._is_performing or self._has_news.is_set() or self._early):
+            return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._to_tell.add(done)
         self._has_news.set()
@@ -194,6 +197,7 @@ class AddressPool:
         deadline = asyncio.get_running_loop().time() + deadline_s
         if not self._has_ended:
             self.feed(_wish(ident, address, deadline))
+            self._is_awaited.set()  # the disk may begin
             held = self.address_of(ident)
             if held is not None and address in (None, held):
                 return held
@@ -221,7 +225,9 @@ class AddressPool:
         while True:
             await self._has_news.wait()
             await self._keep_pace()
+            self._is_awaited.clear()
             self._has_news.clear()
+            self._is_performing = True
             to_tell = tuple(self._to_tell)
             early, self._early[:] = tuple(self._early), ()
             batch = (*early, *self.allocator.outputs())
@@ -235,6 +241,7 @@ class AddressPool:
             for told in to_tell:
                 if not told.done():
                     told.set_result(None)
+            self._is_performing = False
             if batch:
                 self._performed_at = asyncio.get_running_loop().time()
                 self._wake()
@@ -244,7 +251,6 @@ class AddressPool:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._performed_at + PACE_S - asyncio.get_running_loop().time()):
                 await self._is_awaited.wait()
-        self._is_awaited.clear()
 
     def _present(self) -> Published:
         return Published(self.allocator.digest(), self.allocator.state(), self.allocator.roster)

@@ -17,6 +17,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import assert_never
@@ -113,35 +114,31 @@ class Plugin:
         netns_fd = self._pod_netns(request, call)
         async with self._turns.take(host_ifname(request.ident)):
             pod = await self._attach(request, netns_fd)
-        log(logging.INFO, Event.CONTAINER_ATTACHED, **_fields(request), address=pod.address.ipv4, link=pod.host_ifname)
+        fields = {**_fields(request), "address": pod.address.ipv4, "link": pod.host_ifname}
+        # The runtime is told before the log.
+        asyncio.get_running_loop().call_soon(partial(log, logging.INFO, Event.CONTAINER_ATTACHED, **fields))
         attached = Attached(request.pod_ifname, request.netns, pod, request.dns, request.chained)
         return Answer(0, encode_result(attached, request.version), attached=request.ident)
 
     async def _attach(self, request: Request, netns_fd: int) -> WiredPod:
         """Wires the pod while its address is written to disk: neither waits for the other, the answer for both."""
         is_new = self._addresses.address_of(request.ident) is None
-        wired: list[WiredPod] = []
-
-        async def wire(address: PodAddress) -> None:
-            wired.append(await self._wiring.attach(self._order(request, netns_fd, address)))
-
+        wired: WiredPod | None = None
         try:
             address = await self._addresses.promise(
                 request.ident, request.wish.addresses, deadline_s=ALLOCATION_DEADLINE_S
             )
-            outcomes = await asyncio.gather(wire(address), self._addresses.durable(), return_exceptions=True)
-            for failure in outcomes:
-                if failure is not None:
-                    raise failure
+            wired = await self._wiring.attach(self._order(request, netns_fd, address))
+            await self._addresses.durable()
         except BaseException as error:
-            if wired:
+            if wired is not None:
                 await self._detach(request.ident)
             if is_new:
                 await self._release(request.ident)
             if explained := _explain(error):
                 raise explained from error
             raise
-        return wired[0]
+        return wired
 
     def _order(self, request: Request, netns_fd: int, address: PodAddress) -> Order:
         return Order(

@@ -6,6 +6,7 @@ predecessors; where runtimes are stricter than the text, a comment says so.
 
 from collections.abc import Mapping
 from enum import IntEnum
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -164,6 +165,7 @@ def _ip(address: IPAddress, version: str, *, interface: int) -> dict[str, object
     return entry
 
 
+@lru_cache(maxsize=64)
 def _route(network: IPNetwork) -> dict[str, str]:
     return {"dst": str(network), "gw": str(gateway_of(network.version))}
 

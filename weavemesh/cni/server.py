@@ -147,12 +147,12 @@ async def _receive(connection: socket.socket, descriptors: list[int]) -> Call:
     frame = b""
     wanted = REQUEST_HEADER.size
     while len(frame) < wanted:
-        await _readable(connection)
         try:
             chunk, arrived, flags, _ = socket.recv_fds(
                 connection, _RECEIVE_BYTES, DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
             )
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
+            await _readable(connection)
             continue
         descriptors += arrived
         if flags & socket.MSG_CTRUNC or len(descriptors) > DESCRIPTORS_MAX:

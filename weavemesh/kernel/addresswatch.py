@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Final, Self
 
 _GROUPS: Final = 0x10 | 0x40 | 0x100 | 0x400  # rtnetlink(7): addresses and routes of IPv4 and IPv6
@@ -13,8 +14,6 @@ class AddressWatch:
 
     def __init__(self, receiver: socket.socket) -> None:
         self._socket = receiver
-        self._changed = asyncio.Event()
-        asyncio.get_running_loop().add_reader(receiver, self._hear)
 
     @classmethod
     def open(cls) -> Self:
@@ -25,20 +24,22 @@ class AddressWatch:
         return cls(receiver)
 
     async def changed(self) -> None:
-        """Returns when something has changed since the last return."""
-        await self._changed.wait()
-        self._changed.clear()
+        """Returns when something has changed since the last return.
+
+        Messages are read only in here: what a pod's coming or going brings about wakes nobody who does not wait.
+        """
+        loop = asyncio.get_running_loop()
+        arrived = asyncio.Event()
+        loop.add_reader(self._socket, arrived.set)
+        try:
+            await arrived.wait()
+        finally:
+            loop.remove_reader(self._socket)
+        # Not BlockingIOError alone: it may hold no more (ENOBUFS), and something has changed then too.
+        with suppress(OSError):
+            while self._socket.recv(_RECEIVE_BYTES):
+                pass
 
     def close(self) -> None:
         """Watch no more."""
-        asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
-
-    def _hear(self) -> None:
-        try:
-            while self._socket.recv(_RECEIVE_BYTES):
-                self._changed.set()
-        except BlockingIOError:
-            return
-        except OSError:  # more than it could hold: then something has changed
-            self._changed.set()

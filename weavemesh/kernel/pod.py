@@ -95,12 +95,21 @@ class PodWiring:
 
     async def _run(self, work: Callable[[], T], *, undo: Callable[[], object] | None = None) -> T:
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, work)
+        ended: asyncio.Future[None] = loop.create_future()
+        # Not run_in_executor: the loop needs four turns to hand its outcome on, and a container waits for this one.
+        thread = self._threads.submit(work)
+        thread.add_done_callback(lambda _: loop.call_soon_threadsafe(_end, ended))
         try:
-            return await asyncio.shield(future)
+            await ended
         except asyncio.CancelledError:
             # A thread cannot be stopped, and nobody may clean up beside it.
-            await asyncio.wait([future])
-            if not future.cancelled() and future.exception() is None and undo is not None:
+            await asyncio.wait([asyncio.wrap_future(thread)])
+            if not thread.cancelled() and thread.exception() is None and undo is not None:
                 await asyncio.wait([loop.run_in_executor(self._threads, undo)])
             raise
+        return thread.result()
+
+
+def _end(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)

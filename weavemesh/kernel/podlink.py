@@ -7,7 +7,8 @@ Not for the event loop's thread: sending *is* the kernel's work, and deleting a 
 import errno
 import os
 import socket
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ _DUMP_ATTEMPTS = 5
 """A dump that changed under the reader (NLM_F_DUMP_INTR) is read again, then taken as it is."""
 
 
+_TIMEVAL = struct.Struct("@ll")
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _ACK, _DUMP_INTERRUPTED = 0x4, 0x10
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
@@ -46,7 +48,8 @@ class RouteSocket:
         self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
-        self._socket.settimeout(REPLY_TIMEOUT_S)
+        # Not settimeout, which asks the kernel before each call whether there is anything to do.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(REPLY_TIMEOUT_S), 0))
         self._sequence = 0
 
     def __enter__(self) -> Self:
@@ -72,19 +75,33 @@ class RouteSocket:
 
     def attempt(self, *messages: Message) -> tuple[NetlinkError | None, ...]:
         """As `perform`, but for each message how it failed, or None. TimeoutError: the kernel did not answer."""
+        return self._exchange(messages)[0]
+
+    def attempt_and_look(self, *messages: Message, name: str) -> tuple[tuple[NetlinkError | None, ...], Link | None]:
+        """As `attempt`, and after that the device of that name, all in one system call."""
+        failures, answers = self._exchange((*messages, podmessage.get_link(name)))
+        return failures[:-1], podmessage.decode_link(answers[-1]) if answers else None
+
+    def _exchange(self, messages: Sequence[Message]) -> tuple[tuple[NetlinkError | None, ...], list[bytes]]:
+        """How each message failed, and what the kernel told besides."""
         first, last = self._sequence + 1, self._sequence + len(messages)
         self._sequence = last
         # The kernel tells failures unasked and in order: the last one's acknowledgement stands for all.
         packed = [podmessage.pack(m, first + i, flags=_ACK if first + i == last else 0) for i, m in enumerate(messages)]
         self._socket.send(b"".join(packed))
         failures: list[NetlinkError | None] = [None] * len(messages)
+        answers: list[bytes] = []
         sequence = 0
         while sequence != last:
             for kind, _, number, body in self._receive():
-                if kind == _NLMSG_ERROR and first <= number <= last:
+                if not first <= number <= last:
+                    continue
+                if kind == _NLMSG_ERROR:
                     sequence = number
                     failures[number - first] = _failure(body, messages[number - first])
-        return tuple(failures)
+                else:
+                    answers.append(body)
+        return tuple(failures), answers
 
     def link(self, name: str) -> Link | None:
         """The device of that name, or None. Asking makes the kernel finish a carrier change of it (rtnl_getlink)."""
@@ -159,7 +176,10 @@ class RouteSocket:
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         """The messages of one datagram: type, flags, sequence, body."""
         header = podmessage.HEADER
-        datagram = self._socket.recv(_RECEIVE_BYTES)
+        try:
+            datagram = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            raise TimeoutError("the kernel does not answer") from None
         offset = 0
         while offset + header.size <= len(datagram):
             length, kind, flags, sequence, _ = header.unpack_from(datagram, offset)

@@ -6,9 +6,11 @@ address free for another; the devices themselves, which take the kernel 15 ms or
 """
 
 import errno
+import os
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -36,7 +38,8 @@ from weavemesh.kernel.podmodel import (
 )
 
 _SYSCTL_IPV6 = Path("/proc/sys/net/ipv6/conf")
-_ALWAYS = "2"  # accept_ra
+_ALWAYS = b"2"  # accept_ra
+_SETTING_BYTES_MAX = 64
 _NO_IPV6 = (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 """How the kernel refuses an IPv6 address where IPv6 is switched off, or was never there."""
 _HOST_IPV4 = {
@@ -150,12 +153,11 @@ def _make_pair(order: Order, *, inside: RouteSocket, outside: RouteSocket) -> Li
         # Before the pod's end is up: then a link-local address would be made up for this one.
         podmessage.configure_link(name, ipv4=_HOST_IPV4, ipv6=order.address.ipv6 is not None),
     )
-    made, configured = outside.attempt(*make)
-    if made and made.errno == errno.EEXIST:
+    outcomes, link = outside.attempt_and_look(*make, name=name)
+    if outcomes[0] and outcomes[0].errno == errno.EEXIST:
         _clear_leftover(name, order.ifname, inside=inside, outside=outside)
-        made, configured = outside.attempt(*make)
-    _raise_first((made, configured))
-    link = outside.link(name)
+        outcomes, link = outside.attempt_and_look(*make, name=name)
+    _raise_first(outcomes)
     if link is None or link.peer_index is None:
         raise WiringFailed(f"{name} vanished while it was made; was the container's network namespace deleted?")
     return link
@@ -175,53 +177,74 @@ def _clear_leftover(name: str, ifname: str, *, inside: RouteSocket, outside: Rou
 
 
 def _wire_pod(order: Order, pair: Link, inside: RouteSocket) -> tuple[PodAddress, tuple[IPNetwork, ...]]:
-    """The pod's end; which addresses it has now (IPv6 may be switched off there), and what is routed this way."""
+    """The pod's end; which addresses it has now (IPv6 may be switched off there), and what is routed this way.
+
+    Everything goes through the gateway, or, if something else is the default already, what belongs to the mesh.
+    """
     assert pair.peer_index is not None, "a pair has two ends"
     index, address = pair.peer_index, order.address
-    ipv4 = [
-        podmessage.set_up(podmessage.LOOPBACK_INDEX),
-        podmessage.set_up(index),
-        podmessage.add_address(index, IPv4Interface(address.ipv4)),
-        podmessage.add_host_route(index, GATEWAY_IPV4),
-        podmessage.add_neighbour(index, GATEWAY_IPV4, HOST_MAC),
-    ]
-    if address.ipv6 is None:
-        inside.perform(*ipv4)
-        return address, _route_pod(order, index, inside, (4,))
-    ipv6 = [
-        podmessage.add_address(index, IPv6Interface(address.ipv6)),
-        # The kernel makes this route itself, but in deferred work, and until then the pod takes no answers.
-        podmessage.add_local_route(address.ipv6, index),
-        podmessage.add_neighbour(index, GATEWAY_IPV6, HOST_MAC),
-    ]
-    # First of all, so that no link-local address is made up when the device comes up.
-    first = podmessage.configure_link(order.ifname, ipv4={}, ipv6=True)
-    outcomes = inside.attempt(first, *ipv4, *ipv6)
-    _raise_first(outcomes[1 : 1 + len(ipv4)])
-    refused = outcomes[1 + len(ipv4)]
-    if refused and refused.errno in _NO_IPV6:
-        return replace(address, ipv6=None), _route_pod(order, index, inside, (4,))
-    _raise_first(outcomes)
-    return address, _route_pod(order, index, inside, (4, 6))
+    first, ipv6 = ((), ()) if address.ipv6 is None else _ipv6_steps(order.ifname, index, address.ipv6)
+    ipv4 = _ipv4_steps(index, address.ipv4)
+    wanted = [one for one in EVERYWHERE if order.is_default and (ipv6 or one.version == 4)]
+    outcomes = inside.attempt(*first, *ipv4, *ipv6, *(_gateway_route(index, one) for one in wanted))
+    ipv6_at = len(first) + len(ipv4)
+    routes_at = ipv6_at + len(ipv6)
+    _raise_first(outcomes[len(first) : ipv6_at])
+    if ipv6 and (refused := outcomes[ipv6_at]) and refused.errno in _NO_IPV6:
+        address = replace(address, ipv6=None)
+    else:
+        _raise_first(outcomes[:routes_at])
+    families = {one.version for one in address.all()}
+    tried = zip(wanted, outcomes[routes_at:], strict=True)
+    routed = [one for one, outcome in tried if one.version in families and not _was_there(outcome)]
+    lacking = families - {network.version for network in routed}
+    mesh = [network for network in order.mesh if network.version in lacking] if lacking else []
+    if mesh:
+        for outcome in inside.attempt(*(_gateway_route(index, one) for one in mesh)):
+            _was_there(outcome)
+    return address, (*routed, *mesh)
 
 
-def _route_pod(order: Order, index: int, inside: RouteSocket, families: Sequence[int]) -> tuple[IPNetwork, ...]:
-    """Everything goes through the gateway, or, if something else is the default already, what belongs to the mesh."""
-    wanted = [network for network in EVERYWHERE if network.version in families] if order.is_default else []
-    outcomes = _add_routes(index, wanted, inside)
-    routes = [network for network, failure in zip(wanted, outcomes, strict=True) if failure is None]
-    lacking = [family for family in families if family not in {network.version for network in routes}]
-    mesh = [network for network in order.mesh if network.version in lacking]
-    _add_routes(index, mesh, inside)
-    return (*routes, *mesh)
+def _was_there(outcome: NetlinkError | None) -> bool:
+    """Whether there was such a route already. Any other failure is raised."""
+    if outcome and outcome.errno != errno.EEXIST:
+        raise outcome
+    return outcome is not None
 
 
-def _add_routes(index: int, networks: Sequence[IPNetwork], inside: RouteSocket) -> Sequence[NetlinkError | None]:
-    """For each network whether there was a route already. Any other failure is raised."""
-    messages = [podmessage.add_gateway_route(index, one, gateway_of(one.version)) for one in networks]
-    outcomes = inside.attempt(*messages) if messages else ()
-    _raise_first([failure for failure in outcomes if failure and failure.errno != errno.EEXIST])
-    return outcomes
+def _ipv4_steps(index: int, address: IPv4Address) -> tuple[Message, ...]:
+    ends, gateway = _ipv4_frame(index)
+    return (*ends, podmessage.add_address(index, IPv4Interface(address)), *gateway)
+
+
+def _ipv6_steps(ifname: str, index: int, address: IPv6Address) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """What comes first of all, so that no link-local address is made up when the device comes up; and the rest."""
+    first, neighbour = _ipv6_frame(ifname, index)
+    # The kernel makes the local route itself, but in deferred work, and until then the pod takes no answers.
+    local = podmessage.add_local_route(address, index)
+    return (first,), (podmessage.add_address(index, IPv6Interface(address)), local, neighbour)
+
+
+# Remembered, for an interface is nearly always the second one in its pod.
+
+
+@lru_cache
+def _ipv4_frame(index: int) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """What comes before and after the address."""
+    ends = podmessage.set_up(podmessage.LOOPBACK_INDEX), podmessage.set_up(index)
+    route = podmessage.add_host_route(index, GATEWAY_IPV4)
+    return ends, (route, podmessage.add_neighbour(index, GATEWAY_IPV4, HOST_MAC))
+
+
+@lru_cache
+def _ipv6_frame(ifname: str, index: int) -> tuple[Message, Message]:
+    without_link_local = podmessage.configure_link(ifname, ipv4={}, ipv6=True)
+    return without_link_local, podmessage.add_neighbour(index, GATEWAY_IPV6, HOST_MAC)
+
+
+@lru_cache
+def _gateway_route(index: int, network: IPNetwork) -> Message:
+    return podmessage.add_gateway_route(index, network, gateway_of(network.version))
 
 
 def _wire_host(order: Order, pair: Link, address: PodAddress, outside: RouteSocket) -> None:
@@ -231,7 +254,7 @@ def _wire_host(order: Order, pair: Link, address: PodAddress, outside: RouteSock
     for one in address.all():
         messages.append(podmessage.add_host_route(pair.index, one))
         messages.append(podmessage.add_neighbour(pair.index, one, order.pod_mac))
-    if address.ipv6 and _read(_SYSCTL_IPV6 / "default" / "accept_ra") == _ALWAYS:
+    if address.ipv6 and _default_of_ipv6("accept_ra") == _ALWAYS:
         (_SYSCTL_IPV6 / pair.name / "accept_ra").write_text("0")  # a pod is no router of the host's
     outside.perform(*messages, podmessage.set_alias(pair.index, alias_of(order.ident, order.label)))
 
@@ -265,11 +288,16 @@ def _raise_first(outcomes: Sequence[NetlinkError | None]) -> None:
 
 def _host_has_ipv6() -> bool:
     """Whether a new device of the host can have an IPv6 address."""
-    return _read(_SYSCTL_IPV6 / "default" / "disable_ipv6") == "0"
+    return _default_of_ipv6("disable_ipv6") == b"0"
 
 
-def _read(path: Path) -> str | None:
+def _default_of_ipv6(key: str) -> bytes | None:
+    """A setting of devices to come; by the shortest way, for it is asked at every ADD."""
     try:
-        return path.read_text().strip()
+        descriptor = os.open(f"{_SYSCTL_IPV6}/default/{key}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        return os.read(descriptor, _SETTING_BYTES_MAX).strip()
+    finally:
+        os.close(descriptor)

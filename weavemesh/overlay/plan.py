@@ -128,6 +128,7 @@ def check(known: PlanInput) -> tuple[str, ...]:
     return tuple(findings)
 
 
+@lru_cache(maxsize=8)
 def ula_prefix(ring_id: bytes) -> IPv6Network:
     """The /96 in which the pods of a ring have their IPv6 addresses (RFC 4193 §3.2: 40 bits of a hash)."""
     global_id = hashlib.sha256(b"weavemesh ula" + ring_id).digest()[:5]

@@ -60,7 +60,13 @@ class Dialler:
             return
         lived_s = now - link.opened_at if link.is_established else 0.0
         self.targets.unlinked(
-            link.peer, reason, is_spared=link.is_spared, is_reachable=is_reachable, lived_s=lived_s, now=now
+            link.peer,
+            reason,
+            is_spared=link.is_spared,
+            is_referred=link.is_referred,
+            is_reachable=is_reachable,
+            lived_s=lived_s,
+            now=now,
         )
         self.discovery.unlinked(link.peer, None if link.is_spared else reason, lived_s=lived_s, now=now)
 

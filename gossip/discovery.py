@@ -98,11 +98,12 @@ class Discovery:
             acquaintance.backoff.reset(now)
             acquaintance.failure = None
 
-    def hint(self, targets: tuple[Target, ...]) -> None:
-        """Note that somebody without room for us named these addresses."""
+    def hint(self, targets: tuple[Target, ...]) -> bool:
+        """Note that somebody without room for us named these addresses; return whether any are dialled instead."""
         if self._is_enabled:
             for target in targets[: HINTS_MAX - len(self._hints)]:
                 self._hints[target] = None
+        return self._is_enabled and bool(targets)
 
     def failure(self, peer: PeerName) -> str | None:
         """Return why the last dial of `peer`, or the last link with it, failed; None if none did since it spoke."""
@@ -172,7 +173,8 @@ class Discovery:
         if not self._is_enabled:
             return None
         known_count = len(self._acquaintances)
-        if linked_count < min(links_wanted(known_count + 1), known_count):
+        wanted = links_wanted(known_count + 1)
+        if linked_count < wanted and (self._hints or linked_count < known_count):
             return self._look_at
         return max(self._look_at, self._explore_at) if unreachable_count > 0 else None
 

@@ -60,7 +60,7 @@ of a thousand records is 40 KiB.
 
 PUSH_INTERVAL_S = 0.05
 """If it has been quiet our news goes at once, then in batches at most so often: one frame of fifty records costs little
-more than one of one.
+more than one of one. Twice as long after each batch that followed upon the last one without a pause.
 """
 
 PUSH_RECORD_S = 0.005
@@ -122,6 +122,8 @@ class Exchange:
         """When these are told."""
         self._rests_until = -inf
         """Nothing is told before, as there has just been a batch."""
+        self._interval_s = PUSH_INTERVAL_S
+        """From that batch to the next."""
 
     def register(self, channel: str, gossiper: Gossiper) -> None:
         """Take in a channel; LocalMisuse if it is registered already or there are too many."""
@@ -281,8 +283,10 @@ class Exchange:
             for frame in encoded[origins]:
                 self._outbox.send_encoded(link.ident, frame)
         if most:
-            rest_s = min(PUSH_INTERVAL_S + most * PUSH_RECORD_S, PUSH_INTERVAL_MAX_S)
-            self._rests_until = now + rest_s * self._health.factor
+            has_paused = now >= self._rests_until + self._interval_s
+            self._interval_s = PUSH_INTERVAL_S if has_paused else 2 * self._interval_s
+            self._interval_s = min(self._interval_s + most * PUSH_RECORD_S, PUSH_INTERVAL_MAX_S)
+            self._rests_until = now + self._interval_s * self._health.factor
 
     def _hold_s(self) -> float:
         """Longer while we are starved: then the neighbours probably are, and what they know takes longer to come."""

@@ -23,7 +23,7 @@ LINKS_MAX = 64
 LINKS_PER_PEER_MAX = 8
 """One is kept; more come from dials that cross, and from restarts whose old links have not yet fallen silent."""
 
-HEARTBEAT_INTERVAL_S = 1.25
+HEARTBEAT_INTERVAL_S = 1.75
 """Who dialled pings, the other end answers: so both hear something in each such time."""
 
 DOUBT_PING_INTERVAL_S = 0.5
@@ -80,6 +80,8 @@ class Link(Struct, eq=False, kw_only=True):
     """What both ends can do beyond that version."""
     is_spared: bool = False
     """It is being closed only because there are links enough."""
+    is_referred: bool = False
+    """The other end has closed it and named others, which are dialled instead."""
     doubt: int = 0
     """The number of our doubt about it, see `gossip.suspicion`; 0 while there is none."""
     vouched_by: PeerName | None = None

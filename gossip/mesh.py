@@ -50,7 +50,7 @@ from gossip.exchange import Exchange, Gossiper
 from gossip.health import LATE_S, LocalHealth
 from gossip.link import LINKS_MAX, LinkTable
 from gossip.name import PeerName
-from gossip.neighbourhood import Neighbourhood
+from gossip.neighbourhood import PING_SLACK_S, Neighbourhood
 from gossip.option import MeshOptions
 from gossip.outbox import Outbox
 from gossip.portrait import Portrait
@@ -143,7 +143,6 @@ class Mesh:
             links=self._links,
             router=self._router,
             targets=self._dialler.targets,
-            health=self._health,
             is_enabled=trims,
             now=self._now,
         )
@@ -194,7 +193,10 @@ class Mesh:
         match event:
             case FrameReceived(ident, frame):
                 is_due = self._deadline is not None and now >= self._deadline
-                if not self._talk.frame_received(ident, frame, now) and not is_due:
+                is_beat = not self._talk.frame_received(ident, frame, now)
+                if self._neighbourhood.is_nearly_due(now):
+                    self._beat(now)  # As we are awake: it spares a waking of its own.
+                elif is_beat and not is_due:
                     return  # Most of what a mesh at rest hears: it only puts off what is due.
             case LinkOpened() | LinkClosed() | LinkBlocked() | LinkFree() | DialFailed():
                 self._report(event, now)
@@ -206,13 +208,8 @@ class Mesh:
         """Do what is due at `now`; again at the same `now` does nothing."""
         now = self._enter(now)
         beat_at = self._neighbourhood.deadline()
-        if beat_at is not None and now >= beat_at:
-            self._neighbourhood.beat(now)
-        if now >= self._repair_at:
-            self._repair_at = now + REPAIR_INTERVAL_S * self._rng.uniform(1 - REPAIR_JITTER, 1 + REPAIR_JITTER)
-            neighbours = [link for link in self._links.currents() if not link.is_blocked]
-            if neighbours:
-                self._exchange.glance(self._rng.choice(neighbours))
+        if (beat_at is not None and now >= beat_at) or now >= self._repair_at:
+            self._beat(now)
         unreachable_count = self._router.unreachable_count()
         self._dialler.dial_discovered(self._router.is_reachable, unreachable_count=unreachable_count, now=now)
         self._settle(now)
@@ -349,6 +346,16 @@ class Mesh:
             self._neighbourhood.excuse(late_s)
         self._now = now
         return now
+
+    def _beat(self, now: float) -> None:
+        """See to the links, and show a neighbour what we know: whichever is nearly due."""
+        if self._neighbourhood.is_nearly_due(now):
+            self._neighbourhood.beat(now)
+        if now + PING_SLACK_S >= self._repair_at:
+            self._repair_at = now + REPAIR_INTERVAL_S * self._rng.uniform(1 - REPAIR_JITTER, 1 + REPAIR_JITTER)
+            neighbours = [link for link in self._links.currents() if not link.is_blocked]
+            if neighbours:
+                self._exchange.glance(self._rng.choice(neighbours))
 
     def _settle(self, now: float) -> None:
         """Write our record, search the ways, dial the targets, push: whichever is due. Then set the deadline."""

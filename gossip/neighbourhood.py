@@ -40,8 +40,10 @@ REMOVED_REASON = "this peer was removed from the mesh"
 SURPLUS_REASON = "there are links enough"
 OURSELVES_REASON = "this is ourselves"
 
-PING_SLACK_S = 0.25
-"""Whose ping is due so soon is pinged along: one waking a second for all links instead of one for each."""
+PING_SLACK_S = 0.35
+"""Whose ping is due so soon is pinged along, with others or as soon as anything is heard: neighbours so fall into step,
+and what all of them say in one moment costs each of them one waking.
+"""
 
 MIRRORS_MAX = 4
 """Links to ourselves that stand at once: two per dial, and a clone that dials in the same moment."""
@@ -155,7 +157,7 @@ class Neighbourhood:
         if frame.code == ByeCode.REMOVED:
             self._outbox.fenced_by(link.peer)
         link.is_spared = frame.code in (ByeCode.BUSY, ByeCode.SURPLUS)
-        self._dialler.discovery.hint(frame.others)
+        link.is_referred = self._dialler.discovery.hint(frame.others)
         self._outbox.close(link.ident, reason)
         self.gone(link, reason, now)
 
@@ -200,6 +202,10 @@ class Neighbourhood:
             surplus.is_spared = True
             self.close(surplus, SURPLUS_REASON, now, ByeCode.SURPLUS)
         self._due = self._reckon()
+
+    def is_nearly_due(self, now: float) -> bool:
+        """Tell whether `beat` would soon be due, so that who is awake may as well call it."""
+        return self._due is not None and now + PING_SLACK_S >= self._due
 
     def heard(self, link: Link, now: float) -> None:
         """Note that something came over a link."""

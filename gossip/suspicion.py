@@ -2,7 +2,7 @@
 
 Theory of operation. After the indirect probes of SWIM (Das, Gupta, Motivala 2002), on a mesh of few links:
 
-    nothing heard for DOUBT_S       -> in doubt: pinged twice as often, unicasts go other ways, and up to HELPERS of its
+    nothing heard for DOUBT_S       -> in doubt: pinged more often, unicasts go other ways, and up to HELPERS of its
                                        other neighbours are asked by an `Ask` whether they hear it
     an asked peer hears it          -> it answers with a `Vouch`, at once or as soon as the subject's next frame comes
     any frame of the subject        -> doubt is over: it has refuted
@@ -28,7 +28,7 @@ from gossip.record import Count, Name
 from gossip.router import Router
 from gossip.store import RecordStore
 
-DOUBT_S = 2.25
+DOUBT_S = 2.75
 """A heartbeat is a second late, and there is time left to ask others."""
 
 SILENCE_MAX_S = 3.5

@@ -36,6 +36,11 @@ DIALS_MAX = 8
 ROOM_INTERVAL_S = 0.5
 """When a target that had to wait for others looks again."""
 
+REFERRED_S = 5.0
+"""Who had no room for us and named others is left alone for so long: a hub that all are told to join has more to do
+than to refuse each of them again and again.
+"""
+
 TARGETS_MAX = 1024
 """As many as peers we build for; more are a mistake in somebody's configuration."""
 
@@ -147,17 +152,28 @@ class TargetTable:
         self._reckon()
 
     def unlinked(
-        self, peer: PeerName, reason: str, *, is_spared: bool, is_reachable: bool, lived_s: float, now: float
+        self,
+        peer: PeerName,
+        reason: str,
+        *,
+        is_spared: bool,
+        is_referred: bool,
+        is_reachable: bool,
+        lived_s: float,
+        now: float,
     ) -> None:
         """Note that the last link to `peer` ended, after `lived_s` seconds.
 
-        `is_spared`: only because there are links enough; `is_reachable`: it is reached over others.
+        `is_spared`: only because there are links enough; `is_referred`: others are dialled instead; `is_reachable`: it
+        is reached over others.
         """
         for state in self._states.values():
             if state.peer != peer or state.phase is not TargetPhase.LINKED:
                 continue
             self._wait(state, reason)
             state.backoff.end(now, lived_s, self._rng)
+            if is_referred:
+                state.backoff.next_at = max(state.backoff.next_at, now + REFERRED_S)
             state.is_spared = is_spared
             if self._may_rest and state.is_spared and is_reachable:
                 state.phase = TargetPhase.REACHED

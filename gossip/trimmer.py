@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gossip.discovery import LINKS_WANTED_MIN, links_wanted
-from gossip.health import LocalHealth
 from gossip.link import Link, LinkTable
 from gossip.router import Router
 from gossip.store import RecordStore
@@ -24,13 +23,10 @@ from gossip.target import TargetTable
 SPARE = 2
 """Links above the wanted ones that are kept: who lacks one finds a peer that may take it."""
 
-ROOM = 20
+ROOM = 8
 """Links above the wanted ones that are let in at all. A hub that fifty are told to join at once would else do fifty
 peers' work, while those whom it has let in have room: it names them.
 """
-
-ROOM_STARVED = 8
-"""The same of a host that is called late (`gossip.health`): what comes over its links is more than it can do."""
 
 TRIM_INTERVAL_S = 1.0
 """Between two looks: what goes at once is told in one record."""
@@ -55,11 +51,9 @@ class Trimmer:
         links: LinkTable,
         router: Router,
         targets: TargetTable,
-        health: LocalHealth,
         is_enabled: bool,
         now: float,
     ) -> None:
-        self._health = health
         self._store = store
         self._links = links
         self._router = router
@@ -74,8 +68,7 @@ class Trimmer:
 
     def has_room(self) -> bool:
         """Tell whether a newcomer is let in."""
-        room = ROOM if self._health.factor == 1 else ROOM_STARVED
-        return not self._is_enabled or len(self._links) < links_wanted(len(self._store)) + room
+        return not self._is_enabled or len(self._links) < links_wanted(len(self._store)) + ROOM
 
     def choose(self, now: float) -> Iterator[Link]:
         """Yield the links to give up now, each to be closed before the next is taken; none if it is not time."""

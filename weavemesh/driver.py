@@ -60,14 +60,17 @@ class Driver(Generic[InputT, OutputT]):
                 self._perform(output)
         finally:
             self._performing = False
+        deadline = self._core.deadline()
         if self._timer is not None:
+            if self._timer.when() == deadline:
+                return  # as after most inputs
             self._timer.cancel()
             self._timer = None
-        deadline = self._core.deadline()
         if deadline is not None and not self._failed.done():
             self._timer = self._loop.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
+        self._timer = None
         try:
             self._core.tick(self._loop.time())
             self._after()

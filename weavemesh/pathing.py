@@ -40,7 +40,7 @@ LOOK_INTERVAL_IDLE_S = 4.0
 """While no tunnel is in use."""
 LOOK_PEERS_PER_SECOND = 200
 """Reading a device takes time in proportion to its peers: with more than these it is looked at less often."""
-GLANCE_INTERVAL_S = 0.25
+GLANCE_INTERVAL_S = 1.0
 """While no tunnel is in use the device's counters are looked at so often."""
 GLANCE_OCTETS = 16384
 """If it has carried so much meanwhile, somebody has begun to use it: questions of ours are fewer."""

@@ -27,7 +27,9 @@ SAVE_RETRY_S = 1.0
 
 
 PACE_S = 0.2
-"""Between two writes for which nobody here waits: while a mesh forms there is news all the time."""
+"""Between two writes for which nobody here waits: while a mesh forms there is news all the time, and who still waits
+for an address gets it by a message to him alone.
+"""
 CHANGE_DEADLINE_S = 10.0
 """How long who asks for a change waits for the disk; a write takes milliseconds."""
 
@@ -127,6 +129,8 @@ class AddressPool:
     def feed(self, event: ipam_crdt.Input) -> None:
         """Hand the allocator a message or a change of the mesh."""
         self._driver.feed(event)
+        if self._waiting and not isinstance(event, ipam_crdt.RingReceived | ipam_crdt.PeersReachable):
+            self._is_awaited.set()
         self._wake()
 
     async def change(self, event: ipam_crdt.Input) -> None:
@@ -243,11 +247,10 @@ class AddressPool:
                 self._wake()
 
     async def _keep_pace(self) -> None:
-        """Wait until the next batch is due, or somebody waits for it."""
-        if not (self._to_tell or self._waiting):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._performed_at + PACE_S - asyncio.get_running_loop().time()):
-                    await self._is_awaited.wait()
+        """Wait until the next batch is due, or somebody waits for what has just come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._performed_at + PACE_S - asyncio.get_running_loop().time()):
+                await self._is_awaited.wait()
 
     def _present(self) -> Published:
         return Published(self.allocator.digest(), self.allocator.state(), self.allocator.roster)

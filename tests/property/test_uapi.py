@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from weavemesh.kernel.device import DeviceState
 from weavemesh.kernel.uapi import (
+    StateReader,
     UapiViolation,
     decode_errno,
-    decode_state,
     encode_device,
     encode_discard,
     encode_peer,
@@ -101,7 +101,7 @@ def answer(device: DeviceState) -> str:
 @given(device=devices)
 def test_any_device_reads_as_it_is(device: DeviceState) -> None:
     text = answer(device)
-    assert decode_state(text) == device
+    assert StateReader().read(text) == device
     assert decode_errno(text) == 0
 
 
@@ -117,7 +117,7 @@ def test_any_device_reads_as_it_is(device: DeviceState) -> None:
 )
 def test_a_request_for_a_peer_says_all_of_the_change_and_ends_once(change: SetPeer) -> None:
     text = encode_peer(change)
-    (peer,) = decode_state(text).peers
+    (peer,) = StateReader().read(text).peers
     said = SetPeer(
         peer.public_key,
         exists="\nupdate_only=true\n" in text,
@@ -132,7 +132,7 @@ def test_a_request_for_a_peer_says_all_of_the_change_and_ends_once(change: SetPe
 @given(private_key=st.none() | secret_keys.map(PrivateKey), listen_port=st.none() | ports)
 def test_a_request_for_the_device_says_what_is_given(private_key: PrivateKey | None, listen_port: int | None) -> None:
     text = encode_device(private_key=private_key, listen_port=listen_port)
-    assert decode_state(text) == DeviceState(private_key, listen_port or 0, ())
+    assert StateReader().read(text) == DeviceState(private_key, listen_port or 0, ())
     assert text.index("\n\n") == len(text) - 2
 
 
@@ -140,14 +140,14 @@ def test_a_request_for_the_device_says_what_is_given(private_key: PrivateKey | N
 def test_a_request_that_takes_allowed_ips_away_names_nobody_but_the_peer_that_nobody_is(
     allowed_ips: tuple[IPv4Network | IPv6Network, ...],
 ) -> None:
-    taker, gone = decode_state(encode_discard(allowed_ips)).peers
+    taker, gone = StateReader().read(encode_discard(allowed_ips)).peers
     assert taker.public_key == gone.public_key == DISCARD_KEY
     assert (taker.allowed_ips, gone.allowed_ips) == (allowed_ips, ())
 
 
 @given(text=st.one_of(st.text(), st.lists(lines, max_size=12).map("\n".join)))
 def test_garbage_raises_a_violation_or_nothing(text: str) -> None:
-    for decode in (decode_state, decode_errno):
+    for decode in (StateReader().read, decode_errno):
         try:
             decode(text)
         except UapiViolation as violation:
@@ -162,4 +162,4 @@ def test_an_answer_cut_short_or_with_a_strange_line_raises_a_violation_or_nothin
     at = cut % (len(text) + 1)
     for broken in (text[:at], f"{text[:at]}\n{line}\n{text[at:]}"):
         with suppress(UapiViolation):
-            decode_state(broken)
+            StateReader().read(broken)

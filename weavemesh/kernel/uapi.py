@@ -87,28 +87,42 @@ def encode_removal(public_key: PublicKey) -> str:
 
 def decode_errno(text: str) -> int:
     """The errno of an answer, 0 for success; UapiViolation if it has none."""
-    for key, value in _pairs(text):
-        if key == "errno":
-            return _integer(key, value)
-    raise UapiViolation("errno is missing")
+    key, _, value = text.rstrip("\n").rpartition("\n")[2].partition("=")  # it is the last line
+    if key != "errno":
+        raise UapiViolation("errno is missing")
+    return _integer(key, value)
 
 
-def decode_state(text: str) -> DeviceState:
-    """The device that an answer to GET describes; unknown words are passed over. Raises UapiViolation."""
-    private_key: PrivateKey | None = None
-    listen_port = 0
-    peers: list[_Peer] = []
-    for key, value in _pairs(text):
-        if key == "public_key":
-            peers.append(_Peer(PublicKey(_key(key, value))))
-        elif peers:
-            _decode_peer(peers[-1], key, value)
-        elif key == "private_key":
-            raw = _key(key, value)
-            private_key = PrivateKey(raw) if any(raw) else None
-        elif key == "listen_port":
-            listen_port = _integer(key, value)
-    return DeviceState(private_key, listen_port, tuple(peer.observed() for peer in peers))
+class StateReader:
+    """Reads one answer to GET after the other: a peer of which it says the same as the last one is not read again."""
+
+    def __init__(self) -> None:
+        self._peers: dict[str, ObservedPeer] = {}
+        """The lines of each peer → what they say."""
+
+    def read(self, text: str) -> DeviceState:
+        """The device that an answer describes; unknown words are passed over. Raises UapiViolation."""
+        private_key: PrivateKey | None = None
+        listen_port = 0
+        about_device, *about_peers = f"\n{text}".split("\npublic_key=")
+        for key, value in _pairs(about_device):
+            if key == "private_key":
+                raw = _key(key, value)
+                private_key = PrivateKey(raw) if any(raw) else None
+            elif key == "listen_port":
+                listen_port = _integer(key, value)
+        before, self._peers = self._peers, {}
+        for lines in about_peers:
+            self._peers[lines] = before.get(lines) or _decode_peer(lines)
+        return DeviceState(private_key, listen_port, tuple(self._peers[lines] for lines in about_peers))
+
+
+def _decode_peer(lines: str) -> ObservedPeer:
+    public_key, _, rest = lines.partition("\n")
+    peer = _Peer(PublicKey(_key("public_key", public_key)))
+    for key, value in _pairs(rest):
+        _decode_word(peer, key, value)
+    return peer.observed()
 
 
 class _Peer(Struct):
@@ -134,7 +148,7 @@ class _Peer(Struct):
         )
 
 
-def _decode_peer(peer: _Peer, key: str, value: str) -> None:
+def _decode_word(peer: _Peer, key: str, value: str) -> None:
     match key:
         case "preshared_key":
             raw = _key(key, value)

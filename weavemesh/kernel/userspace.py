@@ -21,9 +21,9 @@ from weavemesh.error import UserError
 from weavemesh.kernel.device import DeviceError, DeviceState
 from weavemesh.kernel.uapi import (
     GET,
+    StateReader,
     UapiViolation,
     decode_errno,
-    decode_state,
     encode_device,
     encode_discard,
     encode_peer,
@@ -57,6 +57,7 @@ class Userspace:
         self._interface = interface
         self._path = SOCKET_FOLDER / f"{interface}.sock"
         self._speaking = asyncio.Lock()
+        self._reader = StateReader()
 
     async def create(self) -> None:
         """See Device. Returns when the control socket answers."""
@@ -117,7 +118,7 @@ class Userspace:
         """See Device."""
         answer = await self._speak(GET)
         try:
-            return decode_state(answer)
+            return self._reader.read(answer)
         except UapiViolation as error:
             raise DeviceError(f"{PROGRAM} gave {error}") from error
 

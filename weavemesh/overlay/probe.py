@@ -253,6 +253,11 @@ class Prober:
         if probing is not None and probing.next_at == due:
             self._ask(name, probing, now)
 
+    def _strike(self, line: list[tuple[float, ProbeName]]) -> None:
+        """Forget entries that are not borne out any more, as after an answer: each would wake us for nothing."""
+        while line and ((probing := self._probings.get(line[0][1])) is None or probing.next_at != line[0][0]):
+            heappop(line)
+
     def _may_send_at(self) -> float:
         """When the pace lets the next probe to a fresh one go (a leaky bucket, ITU-T I.371's virtual scheduling)."""
         return self._paced_at - (BURST - 1) / PROBES_PER_SECOND_MAX
@@ -299,6 +304,7 @@ class Prober:
         # Never in the past: an answer may come later than the next question would have been due.
         when = max(now, sent + self._interval_s(name, probing) * self._rng.uniform(0.9, 1.1))
         self._ask_at(when, name, probing)
+        self._strike(self._line)
         self._outputs.append(TunnelAlive(name, sample, is_first))
 
     def _interval_s(self, name: ProbeName, probing: _Probing) -> float:

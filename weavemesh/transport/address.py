@@ -1,6 +1,7 @@
 """Addresses of control ports as text: `192.0.2.1:6783`, `[2001:db8::1]:6783`, `host.example:6783`."""
 
 import ipaddress
+from functools import lru_cache
 from typing import Final
 
 CONTROL_PORT: Final = 6783
@@ -41,6 +42,7 @@ def split_address(text: str, *, default_port: int = CONTROL_PORT) -> tuple[str, 
     return host, int(port)
 
 
+@lru_cache(maxsize=4096)
 def plain_host(host: str) -> str:
     """The address without IPv6 clothes around IPv4; anything else unchanged."""
     try:

@@ -56,7 +56,7 @@ class TlsChannel:
         """Begin, at the dialing end."""
         self._shake()
 
-    def receive(self, chunk: bytes) -> bytes:
+    def receive(self, chunk: bytes | memoryview) -> bytes:
         """Take bytes from the socket; return the plaintext that they complete.
 
         LinkFailed when the handshake fails or the other end closes; `outgoing` may then hold an alert to send.
@@ -101,7 +101,8 @@ class TlsChannel:
 
     def _read(self) -> bytes:
         chunks: list[bytes] = []
-        while True:
+        # Whatever is left is either here or decrypted already; to be told so by an exception costs as much as a read.
+        while not chunks or self._incoming.pending or self._ssl.pending():
             try:
                 chunk = self._ssl.read(_READ_BYTES)
             except ssl.SSLWantReadError:
@@ -113,6 +114,7 @@ class TlsChannel:
                     return b"".join(chunks)  # the goodbye is in there; the closing is seen again at the end
                 raise LinkFailed("it closed the link", Failure.CLOSED_BY_PEER)
             chunks.append(chunk)
+        return b"".join(chunks)
 
     def _explain(self, error: ssl.SSLError) -> LinkFailed:
         self._broken = True
@@ -131,9 +133,9 @@ class TlsChannel:
         return LinkFailed(f"the link's encryption broke ({what})", Failure.LOST)
 
 
-def _check_first_byte(chunk: bytes, *, outbound: bool) -> None:
+def _check_first_byte(chunk: bytes | memoryview, *, outbound: bool) -> None:
     """Recognise garbage at once: OpenSSL would wait for a whole record of it."""
     expected = (_RECORD_HANDSHAKE, _RECORD_ALERT) if outbound else (_RECORD_HANDSHAKE,)
     if chunk[0] not in expected:
-        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in chunk[:16])
+        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in bytes(chunk[:16]))
         raise LinkFailed(f"it does not speak TLS: it began with {shown!r}", Failure.NOT_WEAVEMESH)

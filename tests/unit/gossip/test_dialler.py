@@ -1,4 +1,5 @@
-from gossip import PublishSummary, TargetPhase, wire
+from gossip import PublishSummary, Target, TargetPhase, wire
+from gossip.target import REFERRED_S
 from tests.unit.gossip.transcript import Conversation, record
 
 
@@ -11,7 +12,6 @@ def test_a_target_is_not_dialled_a_second_time_as_a_discovered_address() -> None
     talk.pass_time(0.1)
     talk.reads("""
         >> 0.10 s
-        << 1: glance words=
         << 1: records me@1.2[bob]
         << changed me
     """)
@@ -54,6 +54,21 @@ def test_a_peer_that_gives_an_address_later_is_dialled_then() -> None:
     talk.pass_time(0.5)
     talk.reads("""
         >> 4.10 s
-        << 1: glance words=
         << dial dan:1
     """)
+
+
+def test_who_is_refused_dials_the_named_at_once_and_the_full_one_later() -> None:
+    talk = Conversation()
+    talk.connect("hub:1")
+    talk.open(1, "bob", target="hub:1")
+    talk.pass_time(1.0)
+    talk.forget()
+    talk.say(1, wire.Bye("no room", wire.ByeCode.BUSY, (Target("cat:1"),)))
+    talk.tick()
+    assert "dial cat:1" in talk.page()
+    talk.fail("cat:1")
+    while talk.now < 101.0 + REFERRED_S:
+        talk.forget()
+        talk.tick()
+    assert "dial hub:1" in talk.page(), "the named one was of no use"

@@ -112,6 +112,17 @@ def test_hints_are_dialled_first_and_bounded() -> None:
     assert silent.choose(0.0) == []
 
 
+def test_a_hint_is_reason_enough_to_look_also_for_who_knows_nobody() -> None:
+    scene = Scene()
+    assert scene.discovery.deadline(linked_count=0, unreachable_count=0) is None
+    assert not scene.discovery.hint(())
+    assert scene.discovery.hint((Target("hint"),))
+    assert scene.discovery.deadline(linked_count=0, unreachable_count=0) == 0.0
+    assert scene.choose(0.0) == ["hint"]
+    assert scene.discovery.deadline(linked_count=0, unreachable_count=0) is None
+    assert not Scene(is_enabled=False).discovery.hint((Target("hint"),)), "only targets are dialled here"
+
+
 def test_a_dial_that_finds_another_peer_counts_as_failed() -> None:
     scene = Scene("n")
     scene.choose(0.0)

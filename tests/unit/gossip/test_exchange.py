@@ -160,7 +160,14 @@ def test_news_goes_in_batches_where_there_is_much_of_it() -> None:
     assert scene.exchange.deadline() == pytest.approx(due)
     assert scene.sent(due) == [(2, Records((record("dan", 1, 1), record("eve", 1, 1))))]
     scene.exchange.records_received(scene.ann, Records((record("eve", 1, 2),)), due)
-    assert scene.exchange.deadline() == pytest.approx(due + PUSH_INTERVAL_S + 2 * PUSH_RECORD_S)
+    doubled_s = 2 * (PUSH_INTERVAL_S + PUSH_RECORD_S) + 2 * PUSH_RECORD_S
+    assert scene.exchange.deadline() == pytest.approx(due + doubled_s), "the news goes on and on"
+    assert len(scene.sent(due + doubled_s)) == 1
+    later = due + 10.0
+    scene.exchange.records_received(scene.ann, Records((record("eve", 1, 3),)), later)
+    assert len(scene.sent(later + HOLD_S)) == 1
+    scene.exchange.records_received(scene.ann, Records((record("eve", 1, 4),)), later + HOLD_S)
+    assert scene.exchange.deadline() == pytest.approx(later + HOLD_S + PUSH_INTERVAL_S + PUSH_RECORD_S), "it paused"
 
 
 def test_our_own_record_is_not_held() -> None:

@@ -1,5 +1,6 @@
 from gossip import Counters, FrameReceived, LinkId, wire
-from gossip.neighbourhood import MIRRORS_MAX
+from gossip.link import HEARTBEAT_INTERVAL_S
+from gossip.neighbourhood import MIRRORS_MAX, PING_SLACK_S
 from tests.unit.gossip.transcript import Conversation, record
 
 
@@ -80,15 +81,37 @@ def test_who_dialled_pings_and_tells_what_it_measured_the_other_answers() -> Non
     talk.mesh.receive(FrameReceived(LinkId(3), wire.encode(wire.Pong(1))), talk.now)
     talk.pass_time(0.25)
     talk.forget()
-    talk.pass_time(0.75)
+    talk.pass_time(1.25)
     talk.say(1, wire.Ping(77, 1500))
     talk.reads("""
-        >> 1.25 s
+        >> 1.75 s
         << 2: ping 2
         << 3: ping 2
         >> 1: ping 77, 1500 us
         << 1: pong 77
     """)
+
+
+def test_who_is_awake_as_it_has_heard_something_sends_the_pings_that_are_nearly_due() -> None:
+    talk = Conversation()
+    talk.meet(1, "ann")
+    talk.meet(2, "bob", target="h:2")
+    talk.pass_time(HEARTBEAT_INTERVAL_S - PING_SLACK_S - 0.1)
+    talk.forget()
+    talk.say(1, wire.Ping(77))
+    talk.pass_time(0.2)
+    talk.say(1, wire.Ping(78))
+    talk.reads("""
+        >> 1: ping 77
+        << 1: pong 77
+        >> 1.50 s
+        >> 1: ping 78
+        << 1: pong 78
+        << 2: ping 2
+    """)
+    due = talk.mesh.deadline()
+    assert due is not None
+    assert due > talk.now + 1.0, "a waking is spared"
 
 
 def test_links_to_ourselves_are_bounded() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from gossip import LocalMisuse, PeerName, Target, TargetPhase
-from gossip.target import TARGETS_MAX, TargetTable
+from gossip.target import REFERRED_S, TARGETS_MAX, TargetTable
 from tests.unit.gossip.transcript import NAMES, FixedRandom
 
 ONE, TWO = Target("one:1"), Target("two:2")
@@ -71,7 +71,7 @@ def test_all_targets_of_a_linked_peer_rest_until_its_last_link_ends() -> None:
     start(it, 0.0)
     it.found(ONE, BOB, ourselves=False)
     it.found(TWO, BOB, ourselves=False)
-    it.unlinked(BOB, "reset", is_spared=False, is_reachable=False, lived_s=1.0, now=5.0)
+    it.unlinked(BOB, "reset", is_spared=False, is_referred=False, is_reachable=False, lived_s=1.0, now=5.0)
     assert phases(it) == [TargetPhase.WAITING] * 2
     it.linked(BOB)
     assert phases(it) == [TargetPhase.LINKED] * 2
@@ -82,9 +82,18 @@ def test_a_due_target_whose_peer_is_linked_is_not_dialled() -> None:
     it = table(ONE)
     start(it, 0.0)
     it.found(ONE, BOB, ourselves=False)
-    it.unlinked(BOB, "reset", is_spared=False, is_reachable=False, lived_s=1.0, now=5.0)
+    it.unlinked(BOB, "reset", is_spared=False, is_referred=False, is_reachable=False, lived_s=1.0, now=5.0)
     assert start(it, 6.0, BOB) == []
     assert phases(it) == [TargetPhase.LINKED]
+
+
+def test_who_referred_us_to_others_is_left_alone_while_these_are_dialled() -> None:
+    it = table(ONE)
+    start(it, 0.0)
+    it.found(ONE, BOB, ourselves=False)
+    it.unlinked(BOB, "no room", is_spared=True, is_referred=True, is_reachable=False, lived_s=0.0, now=1.0)
+    assert phases(it) == [TargetPhase.WAITING], "the others may be dead"
+    assert it.deadline() == 1.0 + REFERRED_S
 
 
 def test_ourselves_is_dialled_no_more_until_asked() -> None:

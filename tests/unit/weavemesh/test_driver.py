@@ -1,6 +1,7 @@
 """A driver performs what its core puts out, keeps the timer armed, and lets no error of a timer get lost."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -54,6 +55,28 @@ def test_outputs_of_inputs_and_of_the_timer_are_performed_in_order() -> None:
         return performed
 
     assert asyncio.run(scenario()) == ["one", "one again"]
+
+
+def test_a_deadline_that_stays_costs_no_new_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> int:
+        armed: list[float] = []
+        loop = asyncio.get_running_loop()
+        arm = loop.call_at
+
+        def call_at(when: float, act: Callable[[], None]) -> asyncio.TimerHandle:
+            armed.append(when)
+            return arm(when, act)
+
+        monkeypatch.setattr(loop, "call_at", call_at)
+        core = Echo()
+        driver = Driver(core, lambda _: None)
+        driver.feed("one")
+        monkeypatch.setattr(core, "receive", lambda *_: None)
+        for _ in range(5):
+            driver.feed("the same deadline")
+        return len(armed)
+
+    assert asyncio.run(scenario()) == 1
 
 
 def test_an_error_under_the_timer_ends_run() -> None:

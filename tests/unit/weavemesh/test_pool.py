@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from ipam_crdt import Allocator, Electorate, Owner, Release, Remove, RingReceived
+from ipam_crdt import Allocator, Electorate, MessageReceived, Owner, Release, Remove, RingReceived
 from weavemesh import pool as pool_module
 from weavemesh.error import UserError
 from weavemesh.pool import AddressPool, AllocationRefused, NotDurable
@@ -278,5 +278,30 @@ def test_a_burst_of_news_is_one_write_and_one_announcement_and_who_waits_is_not_
             await pool.durable()
             assert len(announced) == 1
             assert len(disk.snapshots) == writes + 1
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_for_an_address_is_hurried_by_messages_for_him_and_not_by_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "PACE_S", 3600.0)
+
+    async def scenario() -> None:
+        disk = Disk()
+        founder = Allocator(owner=OTHER, universe=UNIVERSE, electorate=ALONE, snapshot=None, rng=Random(2), now=0.0)
+        async with running(open_pool(disk, electorate=None)) as pool, asyncio.TaskGroup() as group:
+            waiting = group.create_task(pool.allocate("a", deadline_s=60))
+            await asyncio.sleep(0)
+            pool.feed(RingReceived(OTHER, founder.state()))
+            assert await pool.until(lambda: len(disk.snapshots) > 0, deadline_s=5), "it has been quiet so far"
+            writes = len(disk.snapshots)
+            pool.feed(RingReceived(Owner("anne"), founder.state()))
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert len(disk.snapshots) == writes, "the news is told with what follows"
+            pool.feed(MessageReceived(OTHER, b"a message"))
+            assert await pool.until(lambda: len(disk.snapshots) > writes, deadline_s=5)
+            waiting.cancel()
 
     asyncio.run(scenario())

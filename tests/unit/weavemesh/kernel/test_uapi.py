@@ -10,9 +10,9 @@ from tests.unit.weavemesh.overlay.overlay_sample import endpoint, public_key, se
 from weavemesh.kernel.device import DeviceState
 from weavemesh.kernel.uapi import (
     GET,
+    StateReader,
     UapiViolation,
     decode_errno,
-    decode_state,
     encode_device,
     encode_discard,
     encode_peer,
@@ -87,7 +87,7 @@ def answer(state: DeviceState) -> str:
 
 
 def test_the_answer_of_the_specification_is_understood() -> None:
-    state = decode_state(ANSWER)
+    state = StateReader().read(ANSWER)
     first, second = state.peers
     assert state.listen_port == 12912
     assert state.private_key is not None and bytes(state.private_key).hex().startswith("e84b5a6d")
@@ -100,7 +100,16 @@ def test_the_answer_of_the_specification_is_understood() -> None:
 
 @given(states)
 def test_what_is_said_of_a_device_is_what_it_is(state: DeviceState) -> None:
-    assert decode_state(answer(state)) == state
+    assert StateReader().read(answer(state)) == state
+
+
+def test_a_peer_of_which_the_same_is_said_again_is_not_read_again() -> None:
+    reader = StateReader()
+    first, second = reader.read(ANSWER).peers
+    same, changed = reader.read(ANSWER.replace("rx_bytes=1929999999", "rx_bytes=1")).peers
+    assert same is first
+    assert (changed.public_key, changed.rx_bytes, second.rx_bytes) == (second.public_key, 1, 1929999999)
+    assert reader.read("errno=0\n\n").peers == ()
 
 
 _WORDS = ["public_key", "private_key", "preshared_key", "endpoint", "allowed_ip", "listen_port", "rx_bytes", "errno"]
@@ -109,7 +118,7 @@ _lines = st.builds("{}={}".format, st.sampled_from([*_WORDS, "last_handshake_tim
 
 @given(st.one_of(st.text(), st.lists(st.one_of(_lines, st.just("public_key=" + "0" * 64))).map("\n".join)))
 def test_garbage_is_a_violation_and_nothing_else(text: str) -> None:
-    for decode in (decode_state, decode_errno):
+    for decode in (StateReader().read, decode_errno):
         try:
             decode(text)
         except UapiViolation:
@@ -118,7 +127,7 @@ def test_garbage_is_a_violation_and_nothing_else(text: str) -> None:
 
 def test_a_violation_tells_no_key() -> None:
     with pytest.raises(UapiViolation) as raised:
-        decode_state("private_key=SECRET")
+        StateReader().read("private_key=SECRET")
     assert "SECRET" not in f"{raised.value}{raised.value.line}"
 
 

@@ -56,6 +56,22 @@ def test_a_new_peer_is_asked_after_it_had_time_to_settle() -> None:
     assert probe.address == ADDRESS_A
 
 
+def test_after_an_answer_nobody_is_woken_before_the_next_question() -> None:
+    machine = prober(a="10.32.0.1", b="10.40.0.1")
+    for _ in range(10):
+        probe, now = next_probe(machine)
+        machine.receive(ProbeAnswered(probe.nonce, probe.address), now + 0.001)
+    machine.outputs()
+    for _ in range(10):
+        due = machine.deadline()
+        assert due is not None
+        machine.tick(due)
+        (output,) = machine.outputs()
+        assert isinstance(output, SendProbe)
+        machine.receive(ProbeAnswered(output.nonce, output.address), due + 0.001)
+        machine.outputs()
+
+
 def test_an_answer_gives_round_trip_time_and_is_told_once() -> None:
     machine = prober(a="10.32.0.1")
     probe, now = next_probe(machine)

@@ -142,3 +142,27 @@ def test_an_altered_record_breaks_the_link() -> None:
     with pytest.raises(LinkFailed, match="encryption broke") as failure:
         far.receive(bytes(record))
     assert failure.value.code is Failure.LOST
+
+
+@pytest.mark.parametrize("step", [1, 1000, 16 * 1024, 1 << 20])
+def test_all_that_has_come_is_read_however_it_was_cut(step: int) -> None:
+    near, far = meet(dial(), accept())
+    assert isinstance(near, TlsChannel)
+    assert isinstance(far, TlsChannel)
+    said = [bytes([number]) * length for number, length in enumerate((1, 40_000, 3, 70_000, 1))]
+    for part in said[: 3 if step == 1 else 5]:
+        near.write(part)
+    stream = near.outgoing()
+    heard = b"".join(far.receive(memoryview(stream)[at : at + step]) for at in range(0, len(stream), step))
+    assert heard == b"".join(said[: 3 if step == 1 else 5])
+
+
+def test_what_was_said_before_the_end_is_read_first() -> None:
+    near, far = meet(dial(), accept())
+    assert isinstance(near, TlsChannel)
+    assert isinstance(far, TlsChannel)
+    near.write(b"farewell")
+    near.end()
+    assert far.receive(near.outgoing()) == b"farewell"
+    with pytest.raises(LinkFailed, match="it closed the link"):
+        far.receive(b"")

@@ -223,9 +223,7 @@ def main(pods: int, bursts: int) -> int:
             for name, one in measure_calls(machine, 0, bursts).items():
                 found[name]["burst"] = one["burst"]
         claims = print_calls(found)
-        late = (
-            f"the agent answers within {watch.worst_ms:.0f} ms during bursts ≤ {LATE_MAX_MS:.0f} ms"
-        )
+        late = f"the agent answers within {watch.worst_ms:.0f} ms during bursts ≤ {LATE_MAX_MS:.0f} ms"
         claims.append((late, watch.worst_ms <= LATE_MAX_MS))
         print()
         claims += print_packets(measure_packets(machine))

@@ -235,6 +235,20 @@ def test_who_forwards_nothing_is_no_relay() -> None:
     knocks_are_bounded(world)
 
 
+def test_two_ends_of_which_one_alone_hears_the_other_do_not_keep_each_other_knocking() -> None:
+    """Found by seed 50385."""
+    world = settled(["none", "symmetric"], seconds=20.0)
+    host, other = world.hosts
+    world.cut |= {(0, 1)}
+    for second in range(21, 30):
+        world.run(float(second))
+        other.nat.ports.clear()
+        world.feed(other, AddressesChanged())
+    before = len(host.knocks)
+    world.run(130.0)
+    assert len(host.knocks) - before <= 3 * KNOCKS_PER_SECOND * 100
+
+
 def test_two_hundred_peers_that_nobody_reaches_cost_a_bounded_number_of_knocks() -> None:
     world = World(seed=1, kinds=["none"] * 60)
     for host in world.hosts[1:]:

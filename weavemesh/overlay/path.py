@@ -264,10 +264,10 @@ class Paths:
 
     def _next_round(self, peer: PeerName, way: Way, now: float) -> None:
         candidates = way.candidates()
-        # What is in use and may be broken does not wait.
-        if not self._purse.take(now, count=len(candidates)) and way.via is None:
+        # What is in use and may be broken does not wait, but for ever.
+        if not self._purse.take(now, count=len(candidates)) and not way.is_urgent(now):
             way.next_round_at = now + pathtime.UNPAID_S
-            if way.relay_at != inf:  # of an endpoint that was not tried yet nobody knows that it does not answer
+            if way.via is None and way.relay_at != inf:  # nobody knows yet that what was not tried does not answer
                 way.relay_at = way.next_round_at + self._relay_after_s(now)
             return
         for endpoint in candidates:

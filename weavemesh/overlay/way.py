@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from gossip import PeerName
 from weavemesh.overlay.pathevent import DIRECT, PathPeer, PathView
-from weavemesh.overlay.pathtime import REFRESH_INTERVAL_S, REFRESH_UNTRANSLATED_S
+from weavemesh.overlay.pathtime import REFRESH_INTERVAL_S, REFRESH_UNTRANSLATED_S, URGENT_S
 from weavemesh.overlay.state import Endpoint
 
 CANDIDATES_MAX = 10
@@ -72,6 +72,10 @@ class Way(Struct):
     def is_relayed(self) -> bool:
         """A relay is in use, and nothing speaks against it."""
         return self.via is not None and self.via != DIRECT and self.silent_since is None
+
+    def is_urgent(self, now: float) -> bool:
+        """A path was in use and broke a moment ago, or is in use."""
+        return self.via is not None and (self.silent_since is None or now - self.silent_since < URGENT_S)
 
     @property
     def refresh_interval_s(self) -> float:

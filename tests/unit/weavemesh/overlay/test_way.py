@@ -4,6 +4,7 @@ from ipaddress import IPv4Address
 
 from gossip import PeerName
 from weavemesh.overlay.pathevent import DIRECT, PathPeer
+from weavemesh.overlay.pathtime import URGENT_S
 from weavemesh.overlay.state import Endpoint
 from weavemesh.overlay.way import CANDIDATES_MAX, HEARD_MAX, Way
 
@@ -53,3 +54,12 @@ def test_a_relayed_way_that_works_again_stays_bound() -> None:
     assert one.view().reason.startswith("no answer") and relay not in one.avoid
     assert one.is_relayed
     assert one.bindings[relay].endpoint == at(9)
+
+
+def test_a_path_in_use_is_urgent_for_a_while_after_it_broke() -> None:
+    one = way(1)
+    assert not one.is_urgent(5.0), "none was in use yet"
+    one.via, one.endpoint = DIRECT, at(1)
+    assert one.is_urgent(5.0)
+    one.silent_since = 5.0
+    assert one.is_urgent(5.0 + URGENT_S - 0.1) and not one.is_urgent(5.0 + URGENT_S)

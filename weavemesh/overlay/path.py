@@ -89,7 +89,7 @@ class Paths:
 
     def view(self, peer: PeerName) -> pathevent.PathView | None:
         """The path to this peer; None for one that is not known."""
-        return self._ways[peer].view() if peer in self._ways else None
+        return self._ways[peer].view(self._own) if peer in self._ways else None
 
     def via(self, peer: PeerName) -> str | None:
         """DIRECT or the relay of a path of which nothing is known that speaks against it; None without any."""

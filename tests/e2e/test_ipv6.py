@@ -1,4 +1,4 @@
-"""Hosts between which there is IPv6 only: pods talk in both families, and `status` says how."""
+"""Hosts between which there is IPv6 only: pods talk in both families. Hosts without a common family are told so."""
 
 import pytest
 
@@ -43,3 +43,20 @@ def test_over_ipv6_alone_pods_talk_in_both_families(lab: Lab) -> None:
     assert "to [2001:db8:1::2]:6783" in one.weavemesh("why", "other").stdout
     assert "1420 octets" in one.weavemesh("ping", "other", "--mtu").stdout
     assert one.weavemesh("status").returncode == 0
+
+
+def test_a_host_with_ipv4_alone_and_one_with_ipv6_alone_are_told_why_they_do_not_meet(lab: Lab) -> None:
+    hub, four, six = lab.machine("hub"), lab.machine("four"), lab.machine("six")
+    lab.wire(four, "eth0=192.0.2.4/24", hub, "eth0=192.0.2.1/24")
+    lab.wire(six, "eth0=2001:db8:1::6/64", hub, "eth1=2001:db8:1::1/64")
+    equip(hub, four, six)
+    hub.weavemesh("up")
+    four.weavemesh("up", "192.0.2.1")
+    six.weavemesh("up", "2001:db8:1::1")
+    for machine, other, family in ((four, six, "IPv6"), (six, four, "IPv4")):
+        wait_until(
+            lambda: f"over {family} only" in machine.weavemesh("why", other.name, check=False).stdout,  # noqa: B023
+            seconds=20,
+            what=f"{machine.name} to say why",
+        )
+        assert path_of(machine, hub) == ("direct", "live")

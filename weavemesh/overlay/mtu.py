@@ -281,8 +281,9 @@ class PathMtus:
     def _begin(self, name: ProbeName, sizing: Sizing, now: float) -> None:
         """Begin to check whether packets still pass, or to look for larger ones, if that can be paid."""
         if name not in self._used and (paid_at := self._purse.holds_at(now, count=ROUND_COST)) > now:
+            if not sizing.is_unpaid:
+                self._unpaid.append(name)
             sizing.is_unpaid, sizing.next_at = True, inf
-            self._unpaid.append(name)
             self._paid_at = min(self._paid_at, paid_at)
             return
         sizing.waits = sizing.waits or sizing.deaf > 0
@@ -291,7 +292,7 @@ class PathMtus:
         elif sizing.too_large is None:
             sizes = (*between(sizing.mtu, self.most + 1, most=self.most), sizing.mtu)
         else:  # the time to try one step more has come
-            sizing.too_large, sizing.tries = None, 0
+            sizing.too_large, sizing.tries, sizing.raise_at = None, 0, inf
             sizes = (between(sizing.mtu, sizing.mtu + FILL_OCTETS + 1, most=self.most)[0], sizing.mtu)
         self._ask(sizing, sizes, now, name=name)
         self._arm(name, sizing)
@@ -303,6 +304,7 @@ class PathMtus:
             name = self._unpaid.popleft()
             sizing = self._peers.get(name)
             if sizing is not None and sizing.is_unpaid:
+                sizing.is_unpaid = False
                 self._begin(name, sizing, now)
         if self._unpaid:
             self._paid_at = self._purse.holds_at(now, count=ROUND_COST)
@@ -334,7 +336,7 @@ class PathMtus:
         sizing.waits, sizing.deaf, sizing.is_proven = False, 0, True
         sizing.learn(ended.passed, tuple(octets for octets in ended.sizes if octets > ended.passed))
         if ended.passed != sizing.mtu:
-            sizing.mtu = ended.passed
+            sizing.mtu, sizing.raise_at = ended.passed, inf
             self._outputs.append(MtuChanged(name, sizing.mtu))
         too_large = sizing.too_large or self.most + 1
         sizes = between(sizing.mtu, too_large, most=self.most)
@@ -343,4 +345,6 @@ class PathMtus:
         if sizes:
             self._ask(sizing, (*sizes, sizing.mtu), now, name=name)
         elif sizing.mtu < self.most:
-            sizing.next_at = now + RAISE_INTERVAL_S * self._rng.uniform(0.9, 1.1)
+            if sizing.raise_at == inf:
+                sizing.raise_at = now + RAISE_INTERVAL_S * self._rng.uniform(0.9, 1.1)
+            sizing.next_at = sizing.raise_at

@@ -89,7 +89,7 @@ class Paths:
 
     def view(self, peer: PeerName) -> pathevent.PathView | None:
         """The path to this peer; None for one that is not known."""
-        return self._ways[peer].view() if peer in self._ways else None
+        return self._ways[peer].view(self._own) if peer in self._ways else None
 
     def via(self, peer: PeerName) -> str | None:
         """DIRECT or the relay of a path of which nothing is known that speaks against it; None without any."""
@@ -264,10 +264,10 @@ class Paths:
 
     def _next_round(self, peer: PeerName, way: Way, now: float) -> None:
         candidates = way.candidates()
-        # What is in use and may be broken does not wait.
-        if not self._purse.take(now, count=len(candidates)) and way.via is None:
+        # What is in use and may be broken does not wait, but for ever.
+        if not self._purse.take(now, count=len(candidates)) and not way.is_urgent(now):
             way.next_round_at = now + pathtime.UNPAID_S
-            if way.relay_at != inf:  # of an endpoint that was not tried yet nobody knows that it does not answer
+            if way.via is None and way.relay_at != inf:  # nobody knows yet that what was not tried does not answer
                 way.relay_at = way.next_round_at + self._relay_after_s(now)
             return
         for endpoint in candidates:

@@ -7,6 +7,10 @@ CALL_AFTER_S = 0.1
 RELAY_AFTER_S = 0.3
 UNPAID_S = 0.5
 """Until a round of knocks is tried again for which the purse held too little."""
+URGENT_S = 10.0
+"""So long a path in use that broke is searched for whatever the purse holds: two ends that hear each other in one
+direction only keep each other searching by their calls.
+"""
 SEARCH_INTERVAL_S = 2.0
 """After the first search without success; doubled after each."""
 SEARCH_INTERVAL_MAX_S = 30.0

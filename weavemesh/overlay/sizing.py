@@ -66,6 +66,8 @@ class Sizing(Struct):
     """Under way."""
     next_at: float = inf
     """When the next round begins."""
+    raise_at: float = inf
+    """When one step more is tried; checks meanwhile do not put it off."""
     is_unpaid: bool = False
     """It waits because the purse held too little."""
     waits: bool = False
@@ -114,7 +116,7 @@ class Sizing(Struct):
         """Packets go another way: what does not pass is unknown; what passes is found out by the next question."""
         self.is_proven, self.too_large, self.tries, self.deaf = False, None, 0, 0
         self.round, self.next_at, self.waits, self.is_unpaid = None, inf, False, False
-        self.confirming, self.overdue_at = None, inf
+        self.confirming, self.overdue_at, self.raise_at = None, inf, inf
 
 
 def below(octets: int) -> tuple[int, ...]:

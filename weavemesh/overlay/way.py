@@ -1,13 +1,14 @@
 """What the path machine (`path.py`) knows of the way to one peer. Decides nothing."""
 
+from collections.abc import Collection
 from math import inf
 
 from msgspec import Struct, field
 
 from gossip import PeerName
 from weavemesh.overlay.pathevent import DIRECT, PathPeer, PathView
-from weavemesh.overlay.pathtime import REFRESH_INTERVAL_S, REFRESH_UNTRANSLATED_S
-from weavemesh.overlay.state import Endpoint
+from weavemesh.overlay.pathtime import REFRESH_INTERVAL_S, REFRESH_UNTRANSLATED_S, URGENT_S
+from weavemesh.overlay.state import Endpoint, IPAddress
 
 CANDIDATES_MAX = 10
 """Endpoints that are knocked at in one round."""
@@ -73,6 +74,10 @@ class Way(Struct):
         """A relay is in use, and nothing speaks against it."""
         return self.via is not None and self.via != DIRECT and self.silent_since is None
 
+    def is_urgent(self, now: float) -> bool:
+        """A path was in use and broke a moment ago, or is in use."""
+        return self.via is not None and (self.silent_since is None or now - self.silent_since < URGENT_S)
+
     @property
     def refresh_interval_s(self) -> float:
         """How often the direct path in use is to be knocked at."""
@@ -113,18 +118,21 @@ class Way(Struct):
         """The round-trip time of the direct path in use."""
         return self.rtt.get(self.endpoint) if self.endpoint is not None and self.is_direct else None
 
-    def view(self) -> PathView:
-        """What is shown of it."""
+    def view(self, own: Collection[IPAddress]) -> PathView:
+        """What is shown of it, on a host with these addresses; none while they are not known."""
         if self.is_direct:
             return PathView(DIRECT, self.endpoint, self.since)
         tried = tuple(self.candidates())
-        return PathView(self.via, self.endpoint, self.since, tried, self._why_not_direct(tried))
+        return PathView(self.via, self.endpoint, self.since, tried, self._why_not_direct(tried, own))
 
-    def _why_not_direct(self, tried: tuple[Endpoint, ...]) -> str:
+    def _why_not_direct(self, tried: tuple[Endpoint, ...], own: Collection[IPAddress]) -> str:
         if self.via == DIRECT:
             return "the direct path no longer answers"
         if not tried:
             return "it does not say where it can be reached, and has not reached us"
+        families = {endpoint.address.version for endpoint in tried}
+        if own and families.isdisjoint(address.version for address in own):
+            return f"it is reached over IPv{families.pop()} only, which this host has not, and relays do not translate"
         shown = ", ".join(endpoint.text() for endpoint in tried[:4])
         return f"no answer from {shown}{' and others' if len(tried) > 4 else ''}"
 

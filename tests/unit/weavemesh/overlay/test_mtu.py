@@ -99,6 +99,18 @@ def test_the_search_ends_with_what_passes_and_is_taken_up_again_after_the_raise_
     assert list(asked(mtus)) == [1248, 1232], "one step more, and what passes"
 
 
+def test_false_alarms_do_not_put_off_the_search_for_more() -> None:
+    mtus = machine()
+    narrowed(mtus, passes=1239)
+    raise_at = mtus.deadline()
+    for number in range(20):
+        question(mtus, 100 + number, 60.0 + 20 * number)
+        now = advance(mtus)
+        answer(mtus, asked(mtus)[1232], now + 0.01)
+        advance(mtus)
+        assert (mtus.outputs(), mtus.deadline()) == ([], raise_at)
+
+
 def test_a_false_alarm_changes_nothing() -> None:
     mtus = machine()
     question(mtus, 1, 1.0)

@@ -49,8 +49,8 @@ TRIES = 3
 """RFC 8899 §5.1.2, MAX_PROBES."""
 OVERDUE_USED_S = 0.12
 """Or three round-trip times: then a confirmation of a tunnel in use is overdue. A false alarm costs a few packets."""
-OVERDUE_S = 0.4
-"""The same of other tunnels, for which nobody waits."""
+OVERDUE_S = 3.0
+"""The same of other tunnels, for which nobody waits: on hosts that are short of processor time answers are late."""
 ROUND_S = 0.6
 """Or four round-trip times: a round is given up after that, should nothing come back."""
 REST_S = 0.1
@@ -61,6 +61,8 @@ DEAF_ROUNDS = 3
 """So many rounds in a row without an answer, though short questions are answered: long ones are not known there."""
 DEAF_INTERVAL_S = 15.0
 """Until who has answered long questions before is asked again."""
+SHORT_BETWEEN = 3
+"""Short questions between long ones through a tunnel that is not in use."""
 LATE_S = 0.02
 """If this host comes so late to its own timer, answers may be waiting to be read: they are read before it goes on."""
 PURSE_MAX = 64.0
@@ -147,9 +149,15 @@ class PathMtus:
         return sizing.mtu if sizing is not None and sizing.is_proven else None
 
     def question_octets(self, name: ProbeName) -> int:
-        """How long the prober's next question to this peer is to be; 0 for a short one."""
+        """How long the prober's next question to this peer is to be; 0 for a short one.
+
+        Where nobody sends anything, and a long one has been answered, only some are long.
+        """
         sizing = self._peers.get(name)
-        return 0 if sizing is None or sizing.deaf >= DEAF_ROUNDS else sizing.mtu
+        if sizing is None or sizing.deaf >= DEAF_ROUNDS:
+            return 0
+        is_short = sizing.is_proven and name not in self._used and sizing.short_questions < SHORT_BETWEEN
+        return 0 if is_short else sizing.mtu
 
     # -- the five verbs -------------------------------------------------------------------------------
 
@@ -218,6 +226,7 @@ class PathMtus:
             return
         self._expire(now)
         self._waiting[event.nonce] = (event.peer, event.octets, now)
+        sizing.short_questions = 0 if event.octets else sizing.short_questions + 1
         if event.octets >= sizing.mtu and sizing.round is None and sizing.confirming is None:
             sizing.confirming = event.nonce
             sizing.overdue_at = now + sizing.wait_s(OVERDUE_USED_S if event.peer in self._used else OVERDUE_S, 3)

@@ -70,6 +70,8 @@ class Sizing(Struct):
     """When one step more is tried; checks meanwhile do not put it off."""
     is_unpaid: bool = False
     """It waits because the purse held too little."""
+    short_questions: int = 0
+    """Since the last long one."""
     waits: bool = False
     """Whether packets of the full size pass is in doubt: the next round, at once or after any answer, is a check."""
     deaf: int = 0

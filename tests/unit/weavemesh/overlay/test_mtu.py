@@ -7,6 +7,7 @@ from weavemesh.overlay.mtu import (
     DEAF_ROUNDS,
     OVERDUE_USED_S,
     RAISE_INTERVAL_S,
+    SHORT_BETWEEN,
     MtuChanged,
     PathChanged,
     PathMtus,
@@ -239,3 +240,14 @@ def test_peers_that_go_or_move_are_forgotten() -> None:
     assert mtus.question_octets(PEER) == 0
     mtus.tick(1000.0)
     assert mtus.outputs() == []
+
+
+def test_through_a_tunnel_that_nobody_uses_most_questions_are_short() -> None:
+    mtus = machine(used=False)
+    lengths = []
+    for nonce in range(2 * (SHORT_BETWEEN + 1)):
+        lengths.append(question(mtus, nonce, float(nonce)))
+        answer(mtus, nonce, nonce + 0.01)
+    assert lengths == [1420, *[0] * SHORT_BETWEEN] * 2
+    mtus.receive(TunnelsInUse(frozenset({PEER})), 20.0)
+    assert mtus.question_octets(PEER) == 1420

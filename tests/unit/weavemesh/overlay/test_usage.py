@@ -16,9 +16,9 @@ def test_our_own_questions_are_no_use() -> None:
 def test_packets_are_and_for_a_while_after() -> None:
     usage = Usage()
     usage.look({A: 0}, lambda _: 0, 0.0)
-    assert usage.look({A: 1000}, lambda _: 0, 1.0) == {A}
-    assert usage.look({A: 1000}, lambda _: 0, USED_FOR_S) == {A}
-    assert usage.look({A: 1000}, lambda _: 0, 1.0 + USED_FOR_S) == set()
+    assert usage.look({A: 2000}, lambda _: 0, 1.0) == {A}
+    assert usage.look({A: 2000}, lambda _: 0, USED_FOR_S) == {A}
+    assert usage.look({A: 2000}, lambda _: 0, 1.0 + USED_FOR_S) == set()
 
 
 def test_counters_that_begin_anew_and_peers_that_go_are_no_use() -> None:

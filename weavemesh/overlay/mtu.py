@@ -10,7 +10,8 @@ A size is that of an IP packet inside the tunnel. A question of that size is ans
 finds out what passes in its own direction. Sizes are multiples of 16 octets, to which WireGuard fills its packets up.
 
 *Confirmation* (RFC 8899 §4.3, black hole detection) costs no packet: the questions by which the prober finds out which
-tunnels live are as long as the largest packet that is taken to pass. On a tunnel in use there is one about each second.
+tunnels live are as long as the largest packet that is taken to pass. On a tunnel in use there is one about each second;
+of those through other tunnels, once one was answered, one in four is long.
 Those that the prober repeats because there was no answer are short; so a tunnel that has become narrow stays alive.
 
 *Check.* When such a question has no answer in time, this size and smaller ones are asked for all at once. What comes

@@ -100,6 +100,7 @@ class AddressPool:
         self._is_awaited = asyncio.Event()
         """Somebody here waits for what follows from the news."""
         self._is_performing = False
+        """A batch is being written and told."""
         self._performed_at = -inf
         self._changed = asyncio.Event()
         self._to_tell: set[asyncio.Future[None]] = set()

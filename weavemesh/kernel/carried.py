@@ -1,4 +1,4 @@
-"""How much an interface has carried: so cheap to ask that it can be asked several times a second.
+"""How much an interface has carried: so cheap to ask that it can be asked every second.
 
 Read from sysfs, in the network namespace for which that is mounted, which is the agent's own.
 """

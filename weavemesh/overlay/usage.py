@@ -11,7 +11,7 @@ MESSAGE_OCTETS = 32
 """What WireGuard counts of a packet besides its content, which is filled up to a multiple of `FILL_OCTETS`."""
 IDLE_OCTETS = 420 + 1456
 """What WireGuard itself says in `IDLE_S`: a handshake, begun anew once, and a keepalive, 2 * 148 + 92 + 32 at most; and
-a long question that has come but was not read yet."""
+a long question that has come but was not read yet. A ping a second is less, and counts as no use."""
 IDLE_S = 5.0
 """WireGuard begins a handshake at most so often (WireGuard paper, §6.1); a look may come later."""
 USED_FOR_S = 15.0

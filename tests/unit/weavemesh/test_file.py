@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from weavemesh.error import UserError
-from weavemesh.file import make_folder, read_private, sweep, write_private
+from weavemesh.file import TEMPORARY_SUFFIX, make_folder, read_private, sweep, write_private
 
 
 def read(path: Path) -> bytes | None:
@@ -40,6 +40,15 @@ def test_a_file_that_is_there_is_kept_unless_overwriting(tmp_path: Path) -> None
         write_private(path, b"two", overwrite=False)
     assert read(path) == b"one"
     assert [entry.name for entry in tmp_path.iterdir()] == ["thing"]
+
+
+def test_nothing_is_written_through_what_stands_in_the_way_of_the_temporary_file(tmp_path: Path) -> None:
+    path, foreign = tmp_path / "thing", tmp_path / "foreign"
+    foreign.write_bytes(b"theirs")
+    (tmp_path / f".thing.{os.getpid()}{TEMPORARY_SUFFIX}").symlink_to(foreign)
+    write_private(path, b"one", overwrite=True)
+    assert (read(path), foreign.read_bytes()) == (b"one", b"theirs")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["foreign", "thing"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644, 0o666])

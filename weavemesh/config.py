@@ -19,7 +19,7 @@ from weavemesh.option import Options, variable
 from weavemesh.overlay.state import Endpoint
 from weavemesh.secret import DEFAULT_FILE, ENVIRONMENT
 
-Datapath = Literal["auto", "kernel", "userspace"]
+Datapath = Literal["auto", "kernel", "userspace", "held"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_INTERFACE = "wm0"
@@ -89,6 +89,8 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     relay: bool
     """Whether encrypted packets are forwarded for peers that do not reach each other."""
     log_level: LogLevel
+    node: str | None = None
+    """Cluster and node of Kubernetes that it runs on, as `weavemesh.kube.decision.place` writes it; else None."""
 
 
 def check(options: Options, *, state_dir: Path, run_dir: Path, environment: Mapping[str, str]) -> AgentConfig:

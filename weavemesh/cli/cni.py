@@ -6,9 +6,11 @@ nor a file that is renamed into it from elsewhere. Whatever is not ours, or was 
 """
 
 import argparse
+import json
 import os
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import weavemesh
@@ -25,6 +27,11 @@ CONFIGURATIONS = (
 NAME, IPAM_NAME = "weavemesh", "weavemesh-ipam"
 OWN_SIGN = b"WMC1"
 """What every executable of ours holds, of whichever release: the first bytes of what it says to the agent."""
+CHAINED = {
+    "portmap": ("portMappings", "hostPort of pods has no effect"),
+    "bandwidth": ("bandwidth", "bandwidth annotations of pods have no effect"),
+}
+"""Plugins that others maintain, by the capability that each serves, and what is missing without them."""
 _TEMPORARY = ".weavemesh-new-"
 """Begins the names of files that are not finished; none of the endings that runtimes load."""
 _STALE_S = 60.0
@@ -50,9 +57,16 @@ def install_executables(bin_dir: Path) -> list[str]:
         raise _unwritable(error) from error
 
 
-def install_configuration(conf_dir: Path, *, force: bool) -> list[str]:
-    """The configuration, from which on runtimes call; with `force` also over one that was changed. UserError."""
+def install_configuration(conf_dir: Path, *, force: bool, chain: Sequence[Mapping[str, object]] = ()) -> list[str]:
+    """The configuration, from which on runtimes call, with these plugins behind ours; what was done, as sentences.
+
+    With `force` also over one that was changed. UserError.
+    """
     content = _first(CONFIGURATIONS).read_bytes()
+    if chain:
+        parsed = json.loads(content)
+        parsed["plugins"] += chain
+        content = json.dumps(parsed, indent=2).encode() + b"\n"
     config = conf_dir / _first(CONFIGURATIONS).name
     try:
         conf_dir.mkdir(parents=True, exist_ok=True)
@@ -67,6 +81,20 @@ def install_configuration(conf_dir: Path, *, force: bool) -> list[str]:
     if others:
         sentences.append(f"{conf_dir} also holds {', '.join(others)}, which runtimes take first")
     return sentences
+
+
+def companions(bin_dir: Path) -> tuple[list[Mapping[str, object]], list[str]]:
+    """The plugins that pods of Kubernetes expect behind ours, as far as the node has them; and what is missing."""
+    has = {kind: (bin_dir / kind).is_file() for kind in CHAINED}
+    chain: list[Mapping[str, object]] = [
+        {"type": kind, "capabilities": {capability: True}} for kind, (capability, _) in CHAINED.items() if has[kind]
+    ]
+    missing = [
+        f"{bin_dir} has no {kind}, so {what} (it is of the package containernetworking-plugins, or kubernetes-cni)"
+        for kind, (_, what) in CHAINED.items()
+        if not has[kind]
+    ]
+    return chain, missing
 
 
 def uninstall(arguments: argparse.Namespace) -> int:

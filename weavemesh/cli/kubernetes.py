@@ -30,7 +30,7 @@ def agent(arguments: argparse.Namespace) -> int:
     folders = Folders(state_dir(arguments), run_dir(arguments))
     installer = Installer(
         executables=lambda: _tell(cni.install_executables(Path(arguments.bin_dir))),
-        configuration=lambda: _tell(cni.install_configuration(Path(arguments.conf_dir), force=True)),
+        configuration=lambda: _install_configuration(arguments),
     )
     again = run_on_node(
         environment_options(os.environ),
@@ -43,6 +43,11 @@ def agent(arguments: argparse.Namespace) -> int:
     if again is not None:
         _begin_anew(arguments, environment, removed=again == "removed")
     return 0
+
+
+def _install_configuration(arguments: argparse.Namespace) -> None:
+    chain, missing = cni.companions(Path(arguments.bin_dir))
+    _tell([*missing, *cni.install_configuration(Path(arguments.conf_dir), force=True, chain=chain)])
 
 
 def _begin_anew(arguments: argparse.Namespace, environment: dict[str, str], *, removed: bool) -> NoReturn:

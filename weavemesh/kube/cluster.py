@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
     from kubernetes.client.rest import RESTResponse
 
-CONNECT_S: Final = 5.0
+CONNECT_S: Final = 3.0
 ANSWER_S: Final = 15.0
 WATCH_S: Final = 120
 """The server ends a watch after this time; so a connection that died silently is noticed."""

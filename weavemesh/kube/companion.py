@@ -25,10 +25,13 @@ from weavemesh.kube.node import ADDRESS, ENDPOINT, PEER, RING, Node
 from weavemesh.logs import Event, log
 from weavemesh.status import StatusReport
 
+START_TICK_S: Final = 0.2
 TICK_S: Final = 1.0
-"""Until the agent is ready, and while something is to be done; and then how often a look costs nothing."""
-REST_S: Final = 30.0
-"""Between two looks at the agent when nothing happens in the cluster."""
+"""Between two looks while something is to be done."""
+REST_S: Final = 5.0
+"""Between two looks when nothing happens in the cluster; they cost next to nothing."""
+STATUS_S: Final = 60.0
+"""Between two looks at the whole mesh then: they cost the more the larger it is."""
 GONE_S: Final = 5.0
 """A node that is created anew within this time was not deleted."""
 RETRY_S: Final = 1.0
@@ -80,6 +83,7 @@ class Companion:
         self._is_ready = False
         self._published: Mapping[str, str] | None = None
         self._missing: dict[str, float] = {}
+        self._status_at = 0.0
         self._complaint: str | None = None
         self.again: Again | None = None
         """Why the agent was told to stop: it is to begin anew."""
@@ -153,17 +157,30 @@ class Companion:
     def _look(self, now: float) -> float:
         """One look at everything; seconds until the next if nothing happens."""
         self._dial()
-        if not self._is_ready:
-            return self._await_ready(now)
-        status = self._agent.status()
-        if status.ipam.is_removed:
+        readiness = self._agent.ready(known=0, wait_s=0.0)
+        if readiness.refusal is not None:
             self._begin_anew("removed")
-            return TICK_S
-        if self._nodes is not None and self._nodes is not self._kept:
+        elif not self._is_ready and not readiness.ready:
+            if self._succession is not None and self._succession.look(self._connected(), now):
+                self._begin_anew("founds")
+        else:
+            return self._look_when_ready(now)
+        return START_TICK_S
+
+    def _look_when_ready(self, now: float) -> float:
+        if not self._is_ready:
+            self._tell_ready()
+            self._is_ready = True
+        if self._nodes is None or (self._nodes is self._kept and now < self._status_at):
+            return REST_S
+        if self._nodes is not self._kept:
             self._keep(self._nodes)
             self._kept = self._nodes
+        status = self._agent.status()
         self._publish(status)
-        return TICK_S if self._reclaim(status, now) else REST_S
+        is_waiting = self._reclaim(status, self._nodes, now)
+        self._status_at = now if is_waiting else now + STATUS_S
+        return TICK_S if is_waiting else REST_S
 
     def _dial(self) -> None:
         if self._nodes is None:
@@ -174,18 +191,6 @@ class Companion:
             self._agent.connect(ConnectRequest(targets=chosen, replace=True))
             self._targets = chosen
 
-    def _await_ready(self, now: float) -> float:
-        readiness = self._agent.ready(known=0, wait_s=0.0)
-        if readiness.refusal is not None:
-            self._begin_anew("removed")
-        elif readiness.ready:
-            self._tell_ready()
-            self._is_ready = True
-            return 0.0
-        elif self._succession is not None and self._succession.look(self._connected(), now):
-            self._begin_anew("founds")
-        return 0.2
-
     def _begin_anew(self, why: Again) -> None:
         self.again = why
         self._agent.stop(StopRequest(reason=why))
@@ -195,7 +200,7 @@ class Companion:
         ourselves = next((peer for peer in status.peers if peer.ourselves), None)
         addresses = ourselves.addresses if ourselves else ()
         facts = {PEER: status.agent.name, ADDRESS: ",".join(addresses), RING: status.ipam.ring_id or ""}
-        if facts == self._published or self._nodes is None:
+        if facts == self._published:
             return
         cluster = self._connected()
         cluster.annotate(self._place.node, facts)
@@ -204,12 +209,10 @@ class Companion:
         log(INFO, Event.NODE_PUBLISHED, node=self._place.node, peer=status.agent.name)
         self._settled()
 
-    def _reclaim(self, status: StatusReport, now: float) -> bool:
+    def _reclaim(self, status: StatusReport, nodes: tuple[Node, ...], now: float) -> bool:
         """Remove the peers of deleted nodes; whether there is one to be looked at again soon."""
-        if self._nodes is None:
-            return False
         members = [Member(peer.name, peer.node) for peer in status.peers if peer.node and not peer.ourselves]
-        missing = gone(members, self._nodes, own=self._place.node, cluster=self._place.cluster)
+        missing = gone(members, nodes, own=self._place.node, cluster=self._place.cluster)
         self._missing = {peer: self._missing.get(peer, now) for peer in missing}
         for peer, since in self._missing.items():
             if now - since >= GONE_S:

@@ -50,6 +50,8 @@ def part_of(
     while True:
         try:
             nodes = cluster.nodes().items
+            if all(one.name != node for one in nodes):  # others would take us for one that was deleted
+                raise ClusterError(f"it has no node {node} (yet)")
             return Part(_charter(cluster, nodes, "" if observer else peer, node, namespace), nodes)
         except ClusterError as error:
             if str(error) != told:

@@ -10,7 +10,7 @@ def add_manifest(commands: Commands, add: Add) -> None:
         "manifest",
         "manifest:manifest",
         "print what Kubernetes needs to run weavemesh on all nodes of a cluster, as YAML",
-        example="weavemesh manifest --ipalloc-range 10.64.0.0/12 | kubectl apply -f -",
+        example="weavemesh manifest --ipalloc-range 10.64.0.0/12 >weavemesh.yaml",
         more="Options that are not listed can be given to the agents as variables, in the YAML.",
     )
     manifest.add_argument(

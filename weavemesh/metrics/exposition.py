@@ -34,7 +34,7 @@ class StatusCollector(Collector):
 
 
 def exposition(report: StatusReport) -> bytes:
-    """What is served. Takes some 20 ms for a thousand peers."""
+    """What is served. For a thousand peers that is half a MiB, and takes some 60 ms of a processor."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StatusCollector(report))
     ProcessCollector(registry=registry)

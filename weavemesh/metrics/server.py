@@ -27,7 +27,7 @@ CONNECTIONS_MAX: Final = 16
 RECEIVE_S: Final = 5.0
 """For the whole request."""
 SEND_S: Final = 10.0
-"""For the caller to take the answer, some 600 KiB in a mesh of a thousand peers."""
+"""For the caller to take the answer, half a MiB in a mesh of a thousand peers."""
 FRESH_S: Final = 1.0
 """For this time an answer is good for all that ask; Prometheus comes every 15 to 60 s."""
 

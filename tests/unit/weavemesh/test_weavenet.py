@@ -8,11 +8,26 @@ from weavemesh import weavenet
 from weavemesh.option import environment_options
 from weavemesh.weavenet import IGNORED, translate
 
-ALL = (
-    "IPALLOC_RANGE WEAVE_PASSWORD WEAVE_MTU KUBE_PEERS IPALLOC_INIT CONN_LIMIT NO_MASQ_LOCAL EXPECT_NPC HAIRPIN_MODE "
-    "WEAVE_EXPOSE_IP WEAVE_METRICS_ADDR WEAVE_STATUS_ADDR WEAVE_HTTP_ADDR WEAVE_NO_FASTDP IPTABLES_BACKEND "
-    "CHECKPOINT_DISABLE EXTRA_ARGS DB_PREFIX"
-).split()
+ALL = [
+    "IPALLOC_RANGE",
+    "WEAVE_PASSWORD",
+    "WEAVE_MTU",
+    "KUBE_PEERS",
+    "IPALLOC_INIT",
+    "CONN_LIMIT",
+    "NO_MASQ_LOCAL",
+    "EXPECT_NPC",
+    "HAIRPIN_MODE",
+    "WEAVE_EXPOSE_IP",
+    "WEAVE_METRICS_ADDR",
+    "WEAVE_STATUS_ADDR",
+    "WEAVE_HTTP_ADDR",
+    "WEAVE_NO_FASTDP",
+    "IPTABLES_BACKEND",
+    "CHECKPOINT_DISABLE",
+    "EXTRA_ARGS",
+    "DB_PREFIX",
+]
 
 
 def test_the_examples_hold() -> None:

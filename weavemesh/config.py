@@ -19,7 +19,7 @@ from weavemesh.option import Options, variable
 from weavemesh.overlay.state import Endpoint
 from weavemesh.secret import DEFAULT_FILE, ENVIRONMENT
 
-Datapath = Literal["auto", "kernel", "userspace"]
+Datapath = Literal["auto", "kernel", "userspace", "held"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_INTERFACE = "wm0"
@@ -91,6 +91,8 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     metrics_addr: Endpoint | None
     """Where Prometheus gets the metrics, by TCP; None: nowhere."""
     log_level: LogLevel
+    node: str | None = None
+    """Cluster and node of Kubernetes that it runs on, as `weavemesh.kube.decision.place` writes it; else None."""
 
 
 def check(options: Options, *, state_dir: Path, run_dir: Path, environment: Mapping[str, str]) -> AgentConfig:

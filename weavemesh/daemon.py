@@ -330,6 +330,7 @@ class Agent:
             secrets=self._secrets.fingerprints(),
             seen_as=tuple(endpoint.text() for endpoint in self._paths.paths.seen.endpoints()),
             relay_ports=self._paths.relay_ports,
+            node=self._config.node,
         )
         self._gossip.feed(gossip.PublishSummary(summary.encode()))
         self._peer_news.notice()

@@ -102,6 +102,7 @@ def _peer_status(known: Known, view: PeerView, owned: tuple[str, ...]) -> status
         problem=None,
         secrets=summary.secrets if summary else (),
         dial_failure=view.dial_failure,
+        node=summary.node if summary else None,
     )
 
 

@@ -195,6 +195,8 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Such packets have been found to pass on the path in use; else it is what is taken to pass until then."""
     dial_failure: str | None = None
     """Why our last attempt at a control link with it failed."""
+    node: str | None = None
+    """Cluster and node of Kubernetes that it runs on, as "uid/name"; None elsewhere."""
 
 
 class IpamEntry(msgspec.Struct, frozen=True, kw_only=True):

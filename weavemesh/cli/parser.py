@@ -5,6 +5,7 @@ from textwrap import indent
 from typing import TypeAlias
 
 from weavemesh import __version__
+from weavemesh.cli.kubeparser import add_kubernetes
 from weavemesh.cli.manifestparser import add_manifest
 from weavemesh.cli.podparser import add_pod_commands
 
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     _add_rotate_key(commands)
     add_pod_commands(commands, _add, _json)
     add_manifest(commands, _add)
+    add_kubernetes(commands, _add)
     _add_report(commands)
     _add_secret(commands)
     version = _add(commands, "version", "version:version", "print the release", example="weavemesh version --json")
@@ -116,7 +118,7 @@ def _add_network_options(up: argparse.ArgumentParser) -> None:
     )
     founding.add_argument("--observer", action="store_true", default=None, help="never found a mesh, only join one")
     tunnel = up.add_argument_group("tunnels")
-    tunnel.add_argument("--datapath", help="auto (default), kernel, or userspace (wireguard-go)")
+    tunnel.add_argument("--datapath", help="auto (default), kernel, userspace (wireguard-go), held (run by others)")
     tunnel.add_argument("--interface", help="name of the WireGuard device (wm0); begins with wm")
     tunnel.add_argument(
         "--mtu", help="of that device, in octets, and the most for each path (auto: as the network below allows)"

@@ -1,4 +1,4 @@
-"""What Kubernetes is given: made from one source, no right without a reason, every field known to the newest release."""
+"""What Kubernetes is given: made from one source, no right without a reason, each field known to the newest release."""
 
 import importlib.util
 import os

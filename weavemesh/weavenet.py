@@ -22,7 +22,7 @@ IGNORED: Final = {
     "IPTABLES_BACKEND": "the rules are a table of our own in nftables, whatever others use",
     "WEAVE_EXPOSE_IP": "each node has an address in the mesh of its own; `weavemesh expose ADDRESS` gives one more",
     "WEAVE_HTTP_ADDR": "the local API is a unix socket in /run/weavemesh, not a port",
-    "WEAVE_NO_FASTDP": "there is one data path, WireGuard; WEAVEMESH_DATAPATH=userspace keeps it out of the kernel",
+    "WEAVE_NO_FASTDP": "there is one data path, WireGuard: the kernel's, or wireguard-go where the kernel has none",
 }
 """What has no counterpart, and why or what does it instead."""
 

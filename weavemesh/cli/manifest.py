@@ -30,7 +30,6 @@ OPTIONS: Final = (
     "ipalloc_range",
     "ipalloc_default_subnet",
     "mtu",
-    "datapath",
     "rotate_key_every",
     "metrics_addr",
     "log_level",

@@ -27,7 +27,6 @@ def add_manifest(commands: Commands, add: Add) -> None:
     agents.add_argument("--ipalloc-range", metavar="CIDR", help="addresses for pods (10.32.0.0/12)")
     agents.add_argument("--ipalloc-default-subnet", metavar="CIDR", help="the part of it that pods' are taken from")
     agents.add_argument("--mtu", help="the most for each path (auto)")
-    agents.add_argument("--datapath", help="auto (default), kernel, or userspace (wireguard-go)")
     agents.add_argument("--rotate-key-every", metavar="TIME", help="a new WireGuard key so often (never)")
     agents.add_argument("--metrics-addr", metavar="ADDRESS:PORT", help="for Prometheus (0.0.0.0:6782; none: not)")
     agents.add_argument("--log-level", help="debug, info (default), warning or error")

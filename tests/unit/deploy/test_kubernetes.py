@@ -84,11 +84,15 @@ def test_the_kustomize_base_is_the_plain_manifest() -> None:
 
 def test_without_the_holder_all_else_is_the_same_on_the_kernels_data_path() -> None:
     found = kustomized("overlays/kernel-wireguard-only")
+    agents_env = CONTAINERS["weavemesh/agent"]["env"]
     assert [one["metadata"]["name"] for one in found if one["kind"] == "DaemonSet"] == ["weavemesh"]
     for one in found:
         if one["kind"] == "DaemonSet":
             env = one["spec"]["template"]["spec"]["containers"][0]["env"]
-            env.remove({"name": "WEAVEMESH_DATAPATH", "value": "kernel"})
+            (datapath,) = [entry for entry in env if entry["name"] == "WEAVEMESH_DATAPATH"]
+            assert datapath["value"] == "kernel"
+            datapath["value"] = "held"
+            env.sort(key=lambda entry: [variable["name"] for variable in agents_env].index(entry["name"]))
     assert [one for one in in_order(objects(PLAIN)) if one["metadata"]["name"] != "weavemesh-wireguard"] == found
 
 

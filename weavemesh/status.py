@@ -141,6 +141,8 @@ class RouterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """All ways in the whole mesh that are not direct."""
     counters: Mapping[str, int] = {}
     """What went wrong in gossip since the start, by kind; harmless, but what grows deserves a look."""
+    terminations: int = 0
+    """Control links that have ended since the start."""
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +229,8 @@ class IpamPending(msgspec.Struct, frozen=True, kw_only=True):
     ident: str
     reason: str
     waiting_s: float
+    claims: str | None = None
+    """The address that it asks for; None if any will do."""
 
 
 class IpamStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -104,8 +104,11 @@ KEPT: Final = ("usr/share/doc/*/copyright",)
 """What is kept although LEFT_OUT names its folder: the licences ask for it."""
 
 SITE_LEFT_OUT: Final = (
-    # Only `kubernetes` in its synchronous form is used, and of that the client that sends and takes raw JSON.
+    # Only `kubernetes` in its synchronous form is used, and of that the client that sends and takes raw JSON; it imports
+    # the modules of single APIs and types when somebody asks for one of them.
     "kubernetes/aio/*",
+    "kubernetes/client/api/[!_]*.py",
+    "kubernetes/client/models/[!_]*.py",
     "*/tests/*",
     "*/testing/*",
     "*.pyi",
@@ -118,7 +121,6 @@ SITE_LEFT_OUT: Final = (
     "*.dist-info/INSTALLER",
     "*.dist-info/REQUESTED",
     "*.dist-info/direct_url.json",
-    "*.data/*",
 )
 """Files of wheels, as shell patterns of their paths."""
 

@@ -75,9 +75,11 @@ def unpack(wheel: Path, root: Path) -> None:
     site = root / SITE
     with zipfile.ZipFile(wheel) as archive:
         for entry in archive.infolist():
-            if entry.is_dir() or any(fnmatch.fnmatch(entry.filename, pattern) for pattern in content.SITE_LEFT_OUT):
+            # What is named `….data/` goes elsewhere: manuals and programs, but modules, too.
+            name = re.sub(r"^[^/]+\.data/(purelib|platlib)/", "", entry.filename)
+            if entry.is_dir() or any(fnmatch.fnmatch(name, pattern) for pattern in (*content.SITE_LEFT_OUT, "*.data/*")):
                 continue
-            target = site / entry.filename
+            target = site / name
             if not target.resolve().is_relative_to(site.resolve()):
                 raise ImageError(f"{wheel.name} holds {entry.filename}, which is outside of it")
             target.parent.mkdir(parents=True, exist_ok=True)

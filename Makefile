@@ -6,9 +6,10 @@
 # make demo-vm  three guests with kernels and systemds of their own, in two clouds, installed from the wheel
 # make deb    a Debian package of it, in dist/
 # make executables  the CNI executable for x86-64 and arm64
+# make image  the container image, in dist/, without a container engine (ARCH=arm64, or all; default: this machine's)
 # make bench  the benchmarks, as tables; make bench-kernel: those of the kernel's WireGuard, in a guest
 # make fuzz   fuzzes frames, ring messages and handshakes (FUZZ_S=seconds each)
-.PHONY: demo demo-vm executables test test-kernel test-nat check fuzz lint deb bench bench-kernel setup constraints clean
+.PHONY: demo demo-vm executables image image-lock test test-kernel test-nat check fuzz lint deb bench bench-kernel setup constraints clean
 
 BIN := .venv/bin
 
@@ -57,6 +58,13 @@ deb: setup
 
 executables: setup
 	@scripts/executables.sh
+
+image: setup
+	@$(BIN)/python -m deploy.image $(addprefix --arch=,$(ARCH))
+
+# Pins the Debian packages of the image anew; names, versions and hashes only.
+image-lock: setup
+	@$(BIN)/python -m deploy.image --lock --arch=all
 
 # Every kind of NAT against every kind: some ten minutes. `make test` has a part of it.
 test-nat: setup

@@ -32,6 +32,8 @@ from tests.lab.nat import NatKind
 
 NAME = "wmkube"
 UP_S = 180.0
+_VERBATIM = ("kubectl", "enter")
+"""Verbs whose words are another program's."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -54,13 +56,14 @@ def main() -> int:
         one.add_argument("--two-clouds", action="store_true")
         one.add_argument("--bridge", action="store_true")
         one.add_argument("--iptables", choices=("nft", "legacy"), default="nft")
-    verbs.add_parser("kubectl").add_argument("words", nargs=argparse.REMAINDER)
-    enter = verbs.add_parser("enter")
-    enter.add_argument("machine")
-    enter.add_argument("words", nargs=argparse.REMAINDER)
+    for verb in _VERBATIM:
+        verbs.add_parser(verb, add_help=False)
     verbs.add_parser("manifest")
     verbs.add_parser("down")
-    options = parser.parse_args()
+    words = sys.argv[1:]
+    verbatim = words[1:] if words[:1] and words[0] in _VERBATIM else []
+    options = parser.parse_args(words[:1] if verbatim else words)
+    options.words = verbatim
     try:
         return _run(options)
     except (LabError, ImageMissing, BuildFailed) as error:
@@ -82,10 +85,10 @@ def _run(options: argparse.Namespace) -> int:
             _become(Machine("control", state.machines["control"]).command(*command))
         case "enter":
             machines = _state().machines
-            if options.machine not in machines:
-                raise LabError(f"there is no machine {options.machine}, but {', '.join(machines)}")
-            machine = Machine(options.machine, machines[options.machine])
-            _become(machine.command(*(options.words or [os.environ.get("SHELL", "sh")])))
+            name, *command = options.words or [""]
+            if name not in machines:
+                raise LabError(f"there is no machine {name}, but {', '.join(machines)}")
+            _become(Machine(name, machines[name]).command(*(command or [os.environ.get("SHELL", "sh")])))
         case "manifest":
             print(manifest_with_secret())
         case _:

@@ -1,6 +1,7 @@
 """weavemesh on a cluster: its manifest, with a secret and the image that was built; its agents and what they say."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,21 +70,42 @@ class Mesh:
         )
 
     def status(self, node: str) -> Any:
-        """`weavemesh status --json` there, decoded."""
-        return json.loads(self.run(node, "status", "--json", check=False))
+        """`weavemesh status --json`, decoded; run on the node, so that no API server is needed."""
+        return self.cluster.nodes[node].machine.status()
+
+    def is_ready(self, node: str) -> bool:
+        """What the agent's probe says, run on the node."""
+        machine = self.cluster.nodes[node].machine
+        return machine.weavemesh("kubernetes", "ready", check=False).returncode == 0
 
     def agent_pid(self, node: str) -> int:
         """The process of the agent, in the numbering of the node."""
-        (pid,) = self.cluster.nodes[node].machine.processes("weavemesh kubernetes agent")
+        (pid,) = self.cluster.nodes[node].machine.processes("weavemesh kubernetes agent$")
         return pid
 
     def wait_for_peers(self, count: int) -> None:
-        """Return when each agent is connected with all others, over tunnels that carry packets."""
+        """Return when each agent has tunnels to all others that carry packets."""
         for name in self.cluster.nodes:
-            wait_until(lambda name=name: self._live(name) == count - 1, seconds=60, what=f"{count} peers of {name}")  # type: ignore[misc]
+            wait_until(partial(self._has_live, name, count - 1), seconds=READY_S, what=f"{count} peers of {name}")
 
-    def _live(self, node: str) -> int:
-        return sum(peer["tunnel"] == "live" for peer in self.status(node)["peers"] if not peer["ourselves"])
+    def rings(self) -> dict[str, str]:
+        """Which ring the agent of each node is in, as it has written to its Node."""
+        listed = json.loads(self.cluster.kubectl("get", "nodes", "-o", "json"))["items"]
+        return {
+            one["metadata"]["name"]: one["metadata"].get("annotations", {}).get("weavemesh.io/ring", "")
+            for one in listed
+        }
+
+    def describe(self) -> str:
+        """Pods, and the ends of the agents' logs."""
+        run = partial(self.cluster.kubectl, check=False)
+        agents = run("-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/component=agent", "-o", "name").split()
+        logs = [f"{pod}:\n{run('-n', NAMESPACE, 'logs', '--tail=25', pod)}" for pod in agents]
+        return "\n".join([run("get", "nodes,pods", "-A", "-o", "wide"), *logs])
+
+    def _has_live(self, node: str, count: int) -> bool:
+        peers = self.status(node)["peers"]
+        return [peer["tunnel"] for peer in peers if not peer["ourselves"]] == ["live"] * count
 
 
 def state_folder(cluster: Cluster, node: str) -> Path:

@@ -22,7 +22,7 @@ class KubeletTunnel:
     def __init__(self, listen_pid: int, listen_address: str, node_pid: int) -> None:
         """Process ids tell the machines."""
         self._node = os.open(f"/proc/{node_pid}/ns/net", os.O_RDONLY)
-        self._listener = _made_in(
+        self._listener = socket_in(
             f"/proc/{listen_pid}/ns/net", lambda: socket.create_server((listen_address, KUBELET_PORT))
         )
         self._accepting = threading.Thread(target=self._accept, daemon=True)
@@ -45,7 +45,7 @@ class KubeletTunnel:
 
     def _pass_on(self, ours: socket.socket) -> None:
         try:
-            theirs = _made_in(
+            theirs = socket_in(
                 f"/proc/self/fd/{self._node}", lambda: socket.create_connection(("127.0.0.1", KUBELET_PORT), 5)
             )
         except OSError:
@@ -65,7 +65,7 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-def _made_in(namespace: str, make: Callable[[], socket.socket]) -> socket.socket:
+def socket_in(namespace: str, make: Callable[[], socket.socket]) -> socket.socket:
     """A socket that a thread makes inside a network namespace, in which it ends."""
     made: list[socket.socket] = []
     failed: list[OSError] = []

@@ -2,11 +2,12 @@
 
 One network: the control plane's machine has the bridge, 10.200.0.1; the nodes are n1 at 10.200.0.11, n2 at .12 …
 
-Two clouds: the laboratory of translators (`tests.lab.nat`). The API server has an address of the internet; nodes with
-odd numbers are behind the router `cloud1`, those with even numbers behind `cloud2`. Nothing is let in, so the API
-server reaches their kubelets (`kubectl logs`, `exec`) by what stands for an agent-and-proxy like konnectivity:
-`tests.kubernetes.tunnel` passes connections on to the kubelet's port from inside the node. No packet of the mesh can go
-that way, and no address of the node betrays it.
+Two clouds: the laboratory of translators (`tests.lab.nat`). The API server has an address of the internet, and so has
+the first node, as the machines of a control plane often do: it is whom all others can dial. The other nodes are in turn
+behind the routers `cloud1` and `cloud2`. These let nothing in, so the API server reaches the kubelets behind them
+(`kubectl logs`, `exec`) by what stands for an agent and proxy like konnectivity: `tests.kubernetes.tunnel` passes
+connections on to the kubelet's port from inside the node. No packet of the mesh can go that way, and no address or
+interface of the node comes of it.
 """
 
 import shutil
@@ -36,6 +37,8 @@ from tests.lab.nat import Internet, NatKind, Site
 GATEWAY = "10.200.0.1"
 BRIDGE_MAC = "02:00:0a:c8:00:01"
 """Fixed: else a bridge takes that of a port, and hosts lose the API server whenever one joins."""
+PUBLIC = "n1"
+"""Of the nodes in two clouds, the one with an address of the internet."""
 NODES_S = 60.0
 
 
@@ -96,6 +99,10 @@ class Cluster:
         self._hosts.append(machine)
         return machine
 
+    def site_of(self, name: str) -> Site | None:
+        """The router that a node is behind; None if it has none."""
+        return self.sites[int(name[1:]) % 2] if self.sites and name != PUBLIC else None
+
     def end_node(self, name: str, *, keep_disk: bool) -> None:
         """Pull its plug; the API server is not told."""
         node = self.nodes.pop(name)
@@ -155,15 +162,16 @@ class Cluster:
         make_cgroups(cgroup)
         self._stack.callback(remove_cgroups, cgroup)
         machine = make_machine(self.lab, name, folder, self._store)
-        public, address = "", f"10.200.0.{10 + int(name[1:])}"
+        address = f"10.200.0.{10 + int(name[1:])}"
         if self.internet is None:
             self._plug_in(machine, address)
+        elif (site := self.site_of(name)) is None:
+            address = self.internet.attach(machine)
         else:
-            site = self.sites[(int(name[1:]) + 1) % 2]
-            public, address = site.address, self.internet.plug_in(site, machine)
+            address = self.internet.plug_in(site, machine)
         equip(machine, self.control.authority, address, cgroup=cgroup, iptables=self._iptables)
         services = Services(machine, self.folder / "log" / name)
-        node = Node(name, machine, address, services, cgroup, folder, public, program_path())
+        node = Node(name, machine, address, services, cgroup, folder, program_path())
         self._introduce(node)
         self.nodes[name] = node
         self._stack.callback(self._end_node, node)

@@ -47,8 +47,6 @@ class Node:
     services: Services
     cgroup: str
     folder: Path
-    public_address: str = ""
-    """ExternalIP of nodes behind a router: the router's."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -84,8 +82,10 @@ class Node:
 
     def end(self) -> None:
         """Pull the plug: everything on it ends at once. Its files stay."""
-        with suppress(ProcessLookupError):
-            os.kill(self.machine.init_pid, signal.SIGKILL)
+        with suppress(OSError):
+            # The process that made it, which passes this on.
+            stat = Path(f"/proc/{self.machine.init_pid}/stat").read_text()
+            os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
         wait_until(lambda: not is_running(self.machine.init_pid), seconds=10, what=f"the end of {self.name}")
         remove_cgroups(self.cgroup)
 

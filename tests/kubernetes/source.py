@@ -145,9 +145,9 @@ def _is_described(file: Path) -> bool:
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
-    )
+    # Go believes PWD where the folder is a link: only by that way is it in the Go path.
+    everything = {**os.environ, **(environment or {}), "PWD": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=everything, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SourceMissing(f"{' '.join(command)[:200]} → {done.returncode}\n{done.stderr[-2000:]}")
     return done.stdout

@@ -75,7 +75,7 @@ def test_every_node_becomes_ready_in_one_ring(mesh: Mesh, web_pods: list[Running
 def test_status_in_a_pod_of_the_daemonset_tells_of_the_whole_mesh(mesh: Mesh, web_pods: list[RunningPod]) -> None:
     said = mesh.cluster.kubectl("-n", NAMESPACE, "exec", "ds/weavemesh", "--", "weavemesh", "status")
     assert "all is well" in said and f"Peers: {NODES}" in said
-    assert sum(mesh.status(name)["cni"]["pods"] for name in mesh.cluster.nodes) == len(web_pods)
+    assert sum(len(mesh.status(name)["pods"]) for name in mesh.cluster.nodes) == len(web_pods)
 
 
 def test_every_pod_reaches_every_pod_and_every_host(mesh: Mesh, web_pods: list[RunningPod]) -> None:
@@ -113,7 +113,7 @@ def test_the_ranges_of_the_cluster_do_not_overlap() -> None:
 def test_pods_that_are_deleted_give_their_addresses_back(mesh: Mesh, web_pods: list[RunningPod]) -> None:
     mesh.cluster.kubectl("scale", "deployment/all", "--replicas=0")
     wait_until(
-        lambda: all(mesh.status(name)["cni"]["pods"] == 0 for name in mesh.cluster.nodes),
+        lambda: all(mesh.status(name)["pods"] == [] for name in mesh.cluster.nodes),
         seconds=60,
         what="the pods to be forgotten",
     )

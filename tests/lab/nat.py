@@ -88,6 +88,10 @@ class Internet:
         """The address of a public host or a router."""
         return self._addresses[machine.name]
 
+    def leg(self, machine: Machine) -> str:
+        """The interface of `core` that leads to a public host or a router."""
+        return self._leg_names[machine.name]
+
     def site(self, name: str, kind: NatKind, *, hairpin: bool = False, behind: Site | None = None) -> Site:
         """A router of this kind without hosts; `behind` another one, it is a double NAT."""
         router = self._lab.machine(name, forwarding=True)

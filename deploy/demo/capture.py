@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -106,12 +106,16 @@ class Capture:
                 size, since = now, time.monotonic()
             time.sleep(0.05)
 
-    def judge(self, *, port: int, marker: bytes) -> Verdict:
-        """Take the packets apart; `port` is the port of the mesh, TCP and UDP."""
-        verdict = judge_frames(frames_of(self._file), port=port)
+    def judge(self, *, port: int, marker: bytes, translated: Container[int] = ()) -> Verdict:
+        """Take the packets apart; `port` is the port of the mesh, TCP and UDP; translators made `translated` of it."""
+        verdict = judge_frames(frames_of(self._file), port=port, translated=translated)
         verdict.lost = self._packets_lost()
         verdict.marker = self.markers(marker)
         return verdict
+
+    def frames(self) -> Iterator[bytes]:
+        """What was captured."""
+        return frames_of(self._file)
 
     def markers(self, marker: bytes) -> int:
         """How often the marker stands in what was captured."""
@@ -128,12 +132,12 @@ def frames_of(file: Path) -> Iterator[bytes]:
             yield frame
 
 
-def judge_frames(frames: Iterable[bytes], *, port: int) -> Verdict:
-    """Take Ethernet frames apart; `port` is the port of the mesh, TCP and UDP."""
+def judge_frames(frames: Iterable[bytes], *, port: int, translated: Container[int] = ()) -> Verdict:
+    """Take Ethernet frames apart; `port` is the port of the mesh, TCP and UDP; translators made `translated` of it."""
     verdict = Verdict()
     streams: dict[tuple[bytes, int, bytes, int], dict[int, bytes]] = defaultdict(dict)
     for frame in frames:
-        kind = _classify(frame, port, streams)
+        kind = _classify(frame, port, translated, streams)
         if kind == "wireguard":
             verdict.wireguard += 1
         elif kind == "knock":
@@ -148,7 +152,12 @@ def judge_frames(frames: Iterable[bytes], *, port: int) -> Verdict:
     return verdict
 
 
-def _classify(frame: bytes, port: int, streams: dict[tuple[bytes, int, bytes, int], dict[int, bytes]]) -> str:
+def _classify(
+    frame: bytes,
+    port: int,
+    translated: Container[int],
+    streams: dict[tuple[bytes, int, bytes, int], dict[int, bytes]],
+) -> str:
     ethernet = dpkt.ethernet.Ethernet(frame)
     packet = ethernet.data
     if isinstance(packet, dpkt.arp.ARP):
@@ -158,9 +167,9 @@ def _classify(frame: bytes, port: int, streams: dict[tuple[bytes, int, bytes, in
     segment = packet.data
     if isinstance(packet, dpkt.ip6.IP6) and isinstance(segment, dpkt.icmp6.ICMP6):
         return "arp" if segment.type in range(133, 138) or segment.type == 143 else "ICMPv6"  # neighbour discovery
-    if isinstance(segment, dpkt.icmp.ICMP) and _returns_a_tunnel_packet(segment, port):
+    if isinstance(segment, dpkt.icmp.ICMP) and _returns_a_tunnel_packet(segment, port, translated):
         return "arp"
-    if isinstance(segment, dpkt.udp.UDP) and _is_of_the_mesh(segment, port):
+    if isinstance(segment, dpkt.udp.UDP) and _is_of_the_mesh(segment, port, translated):
         if segment.data.startswith(KNOCK_MAGIC) and len(segment.data) == KNOCK_BYTES:
             return "knock"
         is_wireguard = segment.data[:1] and segment.data[0] in WIREGUARD_MESSAGE_TYPES and segment.data[1:4] == bytes(3)
@@ -172,18 +181,22 @@ def _classify(frame: bytes, port: int, streams: dict[tuple[bytes, int, bytes, in
     return f"{type(packet).__name__}/{type(segment).__name__}"
 
 
-def _is_of_the_mesh(segment: dpkt.udp.UDP, port: int) -> bool:
-    """A translator may have changed one end's port, not the other's."""
-    return any(number == port or number in RELAY_PORTS for number in (segment.sport, segment.dport))
+def _is_of_the_mesh(segment: dpkt.udp.UDP, port: int, translated: Container[int]) -> bool:
+    """A translator may have changed one end's port, or both have, to those that are known."""
+    return any(
+        number == port or number in RELAY_PORTS or number in translated for number in (segment.sport, segment.dport)
+    )
 
 
-def _returns_a_tunnel_packet(message: dpkt.icmp.ICMP, port: int) -> bool:
+def _returns_a_tunnel_packet(message: dpkt.icmp.ICMP, port: int, translated: Container[int]) -> bool:
     """An error, of a host without a device or of a router, about a packet of the mesh: it quotes its beginning."""
     if not isinstance(message.data, dpkt.icmp.ICMP.Unreach):
         return False
     quoted = message.data.data
     return (
-        isinstance(quoted, dpkt.ip.IP) and isinstance(quoted.data, dpkt.udp.UDP) and _is_of_the_mesh(quoted.data, port)
+        isinstance(quoted, dpkt.ip.IP)
+        and isinstance(quoted.data, dpkt.udp.UDP)
+        and _is_of_the_mesh(quoted.data, port, translated)
     )
 
 

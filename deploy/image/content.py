@@ -91,11 +91,33 @@ LEFT_OUT: Final = (
     # Modules of Python whose libraries are left out above, or that serve those who write programs.
     *(
         f"usr/lib/python3.11/lib-dynload/{module}.*"
-        for module in ("readline", "_curses", "_curses_panel", "_sqlite3", "_dbm", "_crypt", "nis", "_uuid", "_test*", "_xx*", "xx*")
+        for module in (
+            "readline",
+            "_curses",
+            "_curses_panel",
+            "_sqlite3",
+            "_dbm",
+            "_crypt",
+            "nis",
+            "_uuid",
+            "_test*",
+            "_xx*",
+            "xx*",
+        )
     ),
     *(
         f"usr/lib/python3.11/{folder}/*"
-        for folder in ("curses", "sqlite3", "dbm", "unittest", "pydoc_data", "ensurepip", "wsgiref", "turtledemo", "ctypes/test")
+        for folder in (
+            "curses",
+            "sqlite3",
+            "dbm",
+            "unittest",
+            "pydoc_data",
+            "ensurepip",
+            "wsgiref",
+            "turtledemo",
+            "ctypes/test",
+        )
     ),
 )
 """Files of Debian packages, as shell patterns of their paths. Copyrights are kept: see `KEPT`."""

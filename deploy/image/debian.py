@@ -105,7 +105,9 @@ def _download(architecture: str, packages: Sequence[Package]) -> None:
         found = next(apt.downloads.glob(f"{package.name}_*.deb"))
         if not _is(found, package.sha256):
             found.unlink()
-            raise ImageError(f"{package.name} {package.version} is not the file that {lock_file(architecture).name} pins")
+            raise ImageError(
+                f"{package.name} {package.version} is not the file that {lock_file(architecture).name} pins"
+            )
         found.rename(cache_folder() / f"{package.sha256}.deb")
 
 
@@ -144,7 +146,12 @@ class _Apt:
     def run(self, *words: str) -> str:
         """What apt-get prints; an ImageError with its last complaint if it fails."""
         done = subprocess.run(
-            ["apt-get", "-q", *words], env=self._environment(), check=False, capture_output=True, text=True, cwd=self.downloads
+            ["apt-get", "-q", *words],
+            env=self._environment(),
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.downloads,
         )
         if done.returncode != 0:
             complaints = [line for line in done.stderr.splitlines() if line.startswith("E:")]
@@ -159,7 +166,9 @@ class _Apt:
         try:
             told = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
         except FileNotFoundError as error:
-            raise ImageError("the image is made of Debian packages by apt; on another system use deploy/image/Dockerfile") from error
+            raise ImageError(
+                "the image is made of Debian packages by apt; on another system use deploy/image/Dockerfile"
+            ) from error
         return [line for line in told.splitlines() if "Invoke" not in line]
 
 

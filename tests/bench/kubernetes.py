@@ -16,9 +16,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from deploy.demo.lab import Machine, resident_mib, wait_until
-from tests.e2e.cri import Cri
 from tests.e2e.nat_lab import Pings
 from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.direct import made_directly
 from tests.kubernetes.image import PAUSE, measure_store, project_image
 from tests.kubernetes.pod import RunningPod, apply, start_pods, web
 from tests.kubernetes.product import NAMESPACE, Mesh
@@ -127,15 +127,11 @@ def measure_losses(mesh: Mesh, table: Table, pods: list[RunningPod], api_down_s:
             kill()
 
     def api_down() -> None:
-        with _api_down(mesh.cluster), Cri(mesh.cluster.nodes["n2"].socket) as cri:
+        with _api_down(mesh.cluster):
             began = time.monotonic()
             kill()
-            parent = mesh.cluster.nodes["n2"].cgroup
-            sandboxes = [cri.run_sandbox(f"direct{number}", parent=parent) for number in range(SANDBOXES)]
-            given = len({one.addresses[0] for one in sandboxes})
-            for sandbox in sandboxes:
-                cri.stop_sandbox(sandbox)
-                cri.remove_sandbox(sandbox)
+            with made_directly(mesh.cluster.nodes["n2"], SANDBOXES) as made:
+                given = len({one.addresses[0] for one in made})
             table.add("  sandboxes made without the API server that have addresses", f"{given}", f"{SANDBOXES}")
             time.sleep(max(0.0, api_down_s - (time.monotonic() - began)))
 

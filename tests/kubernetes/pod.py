@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +107,12 @@ class RunningPod:
     def get(self, address: str, path: str, *, port: int = WEB_PORT) -> str:
         """What a web server answers to this pod. OSError if it does not."""
         return get(self.pid, address, path, port=port)
+
+    def reaches(self, address: str, *, port: int = WEB_PORT) -> bool:
+        """A web server answers there."""
+        with suppress(OSError):
+            return bool(self.get(address, "/hostname", port=port))
+        return False
 
 
 def pods_of(cluster: Cluster, app: str, *, count: int | None = None) -> list[RunningPod]:

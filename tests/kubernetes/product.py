@@ -15,6 +15,9 @@ from weavemesh.secret import ClusterSecret
 NAMESPACE = "weavemesh"
 MANIFESTS = PROJECT / "deploy" / "kubernetes"
 READY_S = 90.0
+ROLLOUT_S = 400.0
+"""Most of it is Kubernetes 1.20's: it looks at a pod that has ended once in ten seconds, and at one that is up as seldom
+as its readiness probe is asked."""
 
 
 def manifest_with_secret(secret: str | None = None) -> str:
@@ -45,15 +48,8 @@ class Mesh:
         self.wait_for_agents()
 
     def wait_for_agents(self) -> None:
-        self.cluster.kubectl(
-            "-n",
-            NAMESPACE,
-            "rollout",
-            "status",
-            "daemonset/weavemesh",
-            f"--timeout={READY_S:g}s",
-            timeout_s=READY_S + 10,
-        )
+        words = ("rollout", "status", "daemonset/weavemesh", f"--timeout={ROLLOUT_S:g}s")
+        self.cluster.kubectl("-n", NAMESPACE, *words, timeout_s=ROLLOUT_S + 10)
 
     def agent_pod(self, node: str) -> str:
         """The name of the agent's pod on a node."""

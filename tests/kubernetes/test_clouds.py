@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dpkt
 import pytest
 
 from deploy.demo.capture import Capture
@@ -16,9 +17,10 @@ from tests.kubernetes.pod import RunningPod, service, start_pods, unanswered, we
 from tests.kubernetes.product import Mesh
 from tests.lab.nat import PORT, NatKind, is_direct_possible
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 NODES = 5
+API_PORT = 6443
 CLOUDS: list[tuple[NatKind, NatKind]] = [("port-restricted", "port-restricted"), ("port-restricted", "symmetric")]
 MARKER = b"wm plain text 16"
 
@@ -76,6 +78,7 @@ def test_every_pod_reaches_every_pod(clouds: Clouds) -> None:
 def test_services_lead_across_clouds(clouds: Clouds) -> None:
     address = clouds.cluster.kubectl("get", "service", "far", "-o", "jsonpath={.spec.clusterIP}")
     for pod in clouds.pods:
+        wait_until(lambda pod=pod: pod.reaches(address, port=80), seconds=30, what="kube-proxy to know the Service")  # type: ignore[misc]
         assert {pod.get(address, "/hostname", port=80) for _ in range(50)} == {one.name for one in clouds.pods}
 
 
@@ -91,7 +94,7 @@ def test_status_in_the_pods_says_which_ways_are_direct_and_why_others_are_not(cl
         clouds.meet(one, other, via=via)
         assert (clouds.way(one, other)[2] == "") == (via == "direct")
     shown = clouds.mesh.run("n2", "status", "connections", check=False)
-    assert ("WHY NOT DIRECT" in shown) == (between != "direct")
+    assert "WHY NOT DIRECT" in shown or between == "direct"
     assert "n3" in clouds.mesh.run("n2", "why", "n3")
 
 
@@ -109,7 +112,17 @@ def test_a_capture_on_the_internet_holds_no_plaintext(clouds: Clouds, tmp_path: 
             for other in clouds.pods:
                 one.run("ping", "-n", "-q", "-c2", "-i0.1", "-W2", "-p", MARKER.hex(), other.address)
                 assert other.get(one.address, "/hostname") == one.name
-    verdict = seen.judge(port=PORT, marker=MARKER)
+    outside = {site.outside_port(host) for site in clouds.cluster.sites for host in site.hosts}
+    verdict = seen.judge(port=PORT, marker=MARKER, translated=outside)
     assert verdict.wireguard > 0 and verdict.marker == 0
     assert seen.markers(MARKER[4:]) == seen.markers(b"GET /hostname") == 0
+    # Streams that are older than the capture cannot be taken apart; that they are TLS is tested where they begin.
     assert set(verdict.plain) <= {"TCP stream that is not TLS", "IP/TCP"}, verdict
+    assert tcp_ports(seen) <= {PORT, API_PORT}
+
+
+def tcp_ports(seen: Capture) -> set[int]:
+    """The servers' ports of all TCP that was captured."""
+    packets = [dpkt.ethernet.Ethernet(frame).data for frame in seen.frames()]
+    segments = [packet.data for packet in packets if isinstance(getattr(packet, "data", None), dpkt.tcp.TCP)]
+    return {min(segment.sport, segment.dport) for segment in segments}

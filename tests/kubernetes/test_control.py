@@ -13,7 +13,7 @@ from tests.kubernetes.folder import clusters_folder
 from tests.kubernetes.node import CGROUPS, is_running
 from tests.kubernetes.pod import start_pods, unanswered, web
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from tests.kubernetes.product import Mesh
 from tests.kubernetes.reset import forget_everything
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 TIMES = 4
 

@@ -13,7 +13,7 @@ from tests.kubernetes.pki import SERVICE_IP
 from tests.kubernetes.pod import RunningPod, apply, pods_of, service, start_pods, unanswered, web
 from tests.kubernetes.product import NAMESPACE, Mesh
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 FOREIGN_RULES = """
 table inet admin {

@@ -14,7 +14,7 @@ from tests.kubernetes.image import project_image
 from tests.kubernetes.pod import start_pods, unanswered, web
 from tests.kubernetes.product import Mesh
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 AWAY_S = 60.0
 """Longer than it takes Kubernetes to call a node NotReady (40 s) and the project a deleted one gone."""

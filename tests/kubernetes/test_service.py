@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from deploy.demo.lab import BIN, Machine, wait_until
+from deploy.demo.lab import Machine, wait_until
 from tests.e2e.conftest import SECRET_FILE
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import NODES, cluster_name
@@ -14,7 +14,7 @@ from tests.kubernetes.node import IptablesKind
 from tests.kubernetes.pod import WEB_PORT, RunningPod, asks, service, start_pods, unanswered, web
 from tests.kubernetes.product import Mesh
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 HOST_PORT = 8090
 NODE_PORTS = range(30000, 32768)
@@ -54,9 +54,11 @@ def shop(_can_run: None, request: pytest.FixtureRequest) -> Iterator[Shop]:
             service("shop", node_port=True),
             web("bare", host_network=True, port=8085),
         )
-        yield Shop(
+        shop = Shop(
             mesh, [pod for pod in pods if pod.name.startswith("shop")], [pod for pod in pods if pod.name[:4] == "bare"]
         )
+        wait_for_service(shop, shop.of_service("clusterIP"), 80)
+        yield shop
 
 
 @pytest.fixture
@@ -69,6 +71,12 @@ def reached(ask: RunningPod | Machine, address: str, *, port: int, tries: int = 
     if isinstance(ask, Machine):
         return {asks(ask, address, "/hostname", port=port) for _ in range(tries)}
     return {ask.get(address, "/hostname", port=port) for _ in range(tries)}
+
+
+def wait_for_service(shop: Shop, address: str, port: int) -> None:
+    """Until kube-proxy of each node knows it."""
+    for pod in shop.on_hosts:
+        wait_until(lambda pod=pod: pod.reaches(address, port=port), seconds=30, what="kube-proxy to know the Service")  # type: ignore[misc]
 
 
 def source_of(said: str) -> str:
@@ -159,8 +167,8 @@ def test_a_host_outside_the_cluster_joins_and_reaches_pods(shop: Shop) -> None:
         ]
         assert source_of(asks(host, pod.address, "/clientip", port=WEB_PORT)) == address
     assert not unanswered(shop.pods, [address])
-    assert str(BIN / "weavemesh") and host.weavemesh("status").returncode == 0
-    host.weavemesh("down")
+    assert host.weavemesh("status").returncode == 0
+    host.weavemesh("down", "--leave")
     wait_until(
         lambda: all(len(shop.mesh.status(name)["peers"]) == NODES for name in shop.cluster.nodes),
         seconds=60,

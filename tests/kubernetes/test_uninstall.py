@@ -8,7 +8,7 @@ from tests.kubernetes.pod import delete, start_pods, unanswered, web
 from tests.kubernetes.product import NAMESPACE, Mesh
 from tests.kubernetes.reset import begin_uninstall, finish_uninstall, leftovers
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 
 def test_nodes_become_clean_and_pods_can_be_deleted(mesh: Mesh) -> None:

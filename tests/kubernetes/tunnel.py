@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pyroute2 import netns
 
 KUBELET_PORT = 10250
+CONNECT_S = 5.0
 _CHUNK_BYTES = 65536
 
 
@@ -44,16 +45,15 @@ class KubeletTunnel:
             threading.Thread(target=self._pass_on, args=(ours,), daemon=True).start()
 
     def _pass_on(self, ours: socket.socket) -> None:
-        try:
-            theirs = socket_in(
-                f"/proc/self/fd/{self._node}", lambda: socket.create_connection(("127.0.0.1", KUBELET_PORT), 5)
-            )
-        except OSError:
-            ours.close()
-            return
-        theirs.settimeout(None)
-        threading.Thread(target=_copy, args=(theirs, ours), daemon=True).start()
-        _copy(ours, theirs)
+        namespace = f"/proc/self/fd/{self._node}"
+        with ours, contextlib.suppress(OSError):
+            made = socket_in(namespace, lambda: socket.create_connection(("127.0.0.1", KUBELET_PORT), CONNECT_S))
+            with made as theirs:
+                theirs.settimeout(None)
+                back = threading.Thread(target=_copy, args=(theirs, ours), daemon=True)
+                back.start()
+                _copy(ours, theirs)
+                back.join()
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:

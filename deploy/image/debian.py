@@ -86,9 +86,9 @@ def unpack(files: Sequence[Path], root: Path) -> None:
         listing = subprocess.run(["dpkg-deb", "--fsys-tarfile", file], check=True, capture_output=True).stdout
         with tarfile.open(fileobj=io.BytesIO(listing)) as archive:
             for member in archive:
-                path = member.name.removeprefix("./")
+                path = _merged(member.name.removeprefix("./"))
                 if not member.isdir() and not _left_out(path):
-                    _put(archive, member, root / _merged(path))
+                    _put(archive, member, root / path)
 
 
 def _download(architecture: str, packages: Sequence[Package]) -> None:

@@ -35,7 +35,7 @@ check: lint
 # (not x86_64, not Debian's apt, not root) says so.
 test: lint
 	@$(BIN)/pytest -q tests/unit tests/property tests/simulation tests/architecture
-	@$(BIN)/pytest -q tests/lab tests/kernel tests/e2e
+	@$(BIN)/pytest -q tests/lab tests/kernel tests/e2e tests/image
 	@$(BIN)/python -m tests.vm kernel; status=$$?; if [ $$status = 124 ]; then \
 		echo "make test: the tests on the kernel's WireGuard were left out"; exit 0; fi; [ $$status = 0 ] && \
 		$(BIN)/pytest -q tests/vm && $(BIN)/python -m tests.vm pytest -- -q -k 'not userspace' $(IN_GUEST)

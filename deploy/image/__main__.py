@@ -17,10 +17,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 def main() -> int:
     """Status 0 if all was built, 1 with a sentence if not."""
     parser = argparse.ArgumentParser(prog="python -m deploy.image", description="Builds the container image.")
-    parser.add_argument("--arch", action="append", help=f"{' or '.join(content.MACHINES)}, or all (default: this machine's)")
+    parser.add_argument(
+        "--arch", action="append", help=f"{' or '.join(content.MACHINES)}, or all (default: this machine's)"
+    )
     parser.add_argument("--output", type=Path, default=PROJECT / "dist", help="folder for the archives (default: dist)")
     parser.add_argument("--root", type=Path, help="write the files into this folder instead of an archive")
-    parser.add_argument("--lock", action="store_true", help="pin the Debian packages that the archive has today, build nothing")
+    parser.add_argument(
+        "--lock", action="store_true", help="pin the Debian packages that the archive has today, build nothing"
+    )
     arguments = parser.parse_args()
     try:
         for architecture in _architectures(arguments.arch):

@@ -92,21 +92,43 @@ LEFT_OUT: Final = (
     # Modules of Python whose libraries are left out above, or that serve those who write programs.
     *(
         f"usr/lib/python3.11/lib-dynload/{module}.*"
-        for module in ("readline", "_curses", "_curses_panel", "_sqlite3", "_dbm", "_crypt", "nis", "_uuid", "_test*", "_xx*", "xx*")
+        for module in (
+            "readline",
+            "_curses",
+            "_curses_panel",
+            "_sqlite3",
+            "_dbm",
+            "_crypt",
+            "nis",
+            "_uuid",
+            "_test*",
+            "_xx*",
+            "xx*",
+        )
     ),
     *(
         f"usr/lib/python3.11/{folder}/*"
-        for folder in ("curses", "sqlite3", "dbm", "unittest", "pydoc_data", "ensurepip", "test", "turtledemo", "ctypes/test")
+        for folder in (
+            "curses",
+            "sqlite3",
+            "dbm",
+            "unittest",
+            "pydoc_data",
+            "ensurepip",
+            "test",
+            "turtledemo",
+            "ctypes/test",
+        )
     ),
 )
-"""Files of Debian packages, as shell patterns of their paths (with /lib inside /usr). Copyrights are kept: see `KEPT`."""
+"""Files of Debian packages, as shell patterns of their paths (with /lib inside /usr)."""
 
 KEPT: Final = ("usr/share/doc/*/copyright",)
 """What is kept although LEFT_OUT names its folder: the licences ask for it."""
 
 SITE_LEFT_OUT: Final = (
-    # Only `kubernetes` in its synchronous form is used, and of that the client that sends and takes raw JSON; it imports
-    # the modules of single APIs and types when somebody asks for one of them.
+    # Only `kubernetes` in its synchronous form is used, and of that the client that sends and takes raw JSON; it
+    # imports the modules of single APIs and types when somebody asks for one of them.
     "kubernetes/aio/*",
     "kubernetes/client/api/[!_]*.py",
     "kubernetes/client/models/[!_]*.py",
@@ -157,7 +179,7 @@ FOLDERS: Final = (
 )
 
 FILES: Final = {
-    "etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    "etc/passwd": "root:x:0:0:root:/root:/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }

@@ -1,7 +1,7 @@
 """Debian's part of the image: packages named by a lock file, fetched by apt, unpacked without their scripts.
 
-apt works in a folder of its own, with this machine's sources and settings: so any architecture can be asked for, and the
-machine's own lists and packages stay as they are. What is fetched is believed only if its hash is the lock's.
+apt works in a folder of its own, with this machine's sources and settings: so any architecture can be asked for, and
+the machine's own lists and packages stay as they are. What is fetched is believed only if its hash is the lock's.
 """
 
 import fnmatch
@@ -81,7 +81,7 @@ def fetch(architecture: str, packages: Sequence[Package]) -> list[Path]:
 
 
 def unpack(files: Sequence[Path], root: Path) -> None:
-    """Puts packages' files into a folder as Debian lays them out today, with /lib inside /usr, less what is left out."""
+    """Puts packages' files into a folder as Debian lays them out, with /lib inside /usr, less what is left out."""
     for file in files:
         listing = subprocess.run(["dpkg-deb", "--fsys-tarfile", file], check=True, capture_output=True).stdout
         with tarfile.open(fileobj=io.BytesIO(listing)) as archive:
@@ -99,13 +99,15 @@ def _download(architecture: str, packages: Sequence[Package]) -> None:
             apt.run("download", f"{package.name}={package.version}")
         except ImageError as error:
             raise ImageError(
-                f"{package.name} {package.version} ({architecture}), which {lock_file(architecture).name} pins, cannot be "
-                f"had: {error}. If the archive has a newer one, run `make image-lock`, read what changed, and commit it"
+                f"{package.name} {package.version} ({architecture}), which {lock_file(architecture).name} pins, cannot "
+                f"be had: {error}. If the archive has a newer one, run `make image-lock`, read what changed, and commit it"
             ) from error
         found = next(apt.downloads.glob(f"{package.name}_*.deb"))
         if not _is(found, package.sha256):
             found.unlink()
-            raise ImageError(f"{package.name} {package.version} is not the file that {lock_file(architecture).name} pins")
+            raise ImageError(
+                f"{package.name} {package.version} is not the file that {lock_file(architecture).name} pins"
+            )
         found.rename(cache_folder() / f"{package.sha256}.deb")
 
 
@@ -144,7 +146,12 @@ class _Apt:
     def run(self, *words: str) -> str:
         """What apt-get prints; an ImageError with its last complaint if it fails."""
         done = subprocess.run(
-            ["apt-get", "-q", *words], env=self._environment(), check=False, capture_output=True, text=True, cwd=self.downloads
+            ["apt-get", "-q", *words],
+            env=self._environment(),
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.downloads,
         )
         if done.returncode != 0:
             complaints = [line for line in done.stderr.splitlines() if line.startswith("E:")]
@@ -159,7 +166,9 @@ class _Apt:
         try:
             told = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
         except FileNotFoundError as error:
-            raise ImageError("the image is made of Debian packages by apt; on another system use deploy/image/Dockerfile") from error
+            raise ImageError(
+                "the image is made of Debian packages by apt; on another system use deploy/image/Dockerfile"
+            ) from error
         return [line for line in told.splitlines() if "Invoke" not in line]
 
 

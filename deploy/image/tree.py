@@ -111,9 +111,16 @@ def _compile(root: Path, interpreter: Path) -> None:
     machine = content.MACHINES[own_architecture()]
     loader = interpreter / content.INTERPRETERS[own_architecture()]
     folders = [folder for folder in (root / "usr/lib" / content.PYTHON, root / wheel.SITE) if folder.is_dir()]
-    command = [loader, "--library-path", interpreter / "usr/lib" / f"{machine}-linux-gnu", interpreter / "usr/bin" / content.PYTHON]
+    command = [
+        loader,
+        "--library-path",
+        interpreter / "usr/lib" / f"{machine}-linux-gnu",
+        interpreter / "usr/bin" / content.PYTHON,
+    ]
     command += ["-B", "-E", "-s", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"]
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
-    done = subprocess.run([*command, "-s", root, "-p", "/", *folders], env=environment, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "-s", root, "-p", "/", *folders], env=environment, check=False, capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise ImageError(f"the bytecode could not be made: {done.stdout}{done.stderr}")

@@ -1,7 +1,7 @@
 """Python's part of the image: the wheels of our dependencies as constraints.txt pins them, and our own.
 
-Which packages those are is what this project and they name as their needs, read from what `make setup` installed. A wheel
-is believed only if its hash is in constraints.txt.
+Which packages those are is what this project and they name as their needs, read from what `make setup` installed. A
+wheel is believed only if its hash is in constraints.txt.
 """
 
 import fnmatch
@@ -38,7 +38,9 @@ def pinned() -> dict[str, str]:
 def needed(architecture: str) -> list[str]:
     """Names of the packages that weavemesh needs in the image, its own not among them."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    waiting = [Requirement(text) for text in (*project["dependencies"], *project["optional-dependencies"]["kubernetes"])]
+    waiting = [
+        Requirement(text) for text in (*project["dependencies"], *project["optional-dependencies"]["kubernetes"])
+    ]
     found: set[str] = set()
     while waiting:
         requirement = waiting.pop()
@@ -77,7 +79,9 @@ def unpack(wheel: Path, root: Path) -> None:
         for entry in archive.infolist():
             # What is named `….data/` goes elsewhere: manuals and programs, but modules, too.
             name = re.sub(r"^[^/]+\.data/(purelib|platlib)/", "", entry.filename)
-            if entry.is_dir() or any(fnmatch.fnmatch(name, pattern) for pattern in (*content.SITE_LEFT_OUT, "*.data/*")):
+            if entry.is_dir() or any(
+                fnmatch.fnmatch(name, pattern) for pattern in (*content.SITE_LEFT_OUT, "*.data/*")
+            ):
                 continue
             target = site / name
             if not target.resolve().is_relative_to(site.resolve()):
@@ -123,7 +127,18 @@ def _download(architecture: str, requirements: str, folder: Path) -> None:
 
 def _tags(architecture: str) -> Iterator[str]:
     machine = content.MACHINES[architecture]
-    yield from ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none")
+    yield from (
+        "--python-version",
+        "3.11",
+        "--implementation",
+        "cp",
+        "--abi",
+        "cp311",
+        "--abi",
+        "abi3",
+        "--abi",
+        "none",
+    )
     for minor in _GLIBC_MINORS:
         yield from ("--platform", f"manylinux_2_{minor}_{machine}")
     yield from ("--platform", f"manylinux2014_{machine}")

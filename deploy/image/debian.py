@@ -100,7 +100,7 @@ def _download(architecture: str, packages: Sequence[Package]) -> None:
         except ImageError as error:
             raise ImageError(
                 f"{package.name} {package.version} ({architecture}), which {lock_file(architecture).name} pins, cannot "
-                f"be had: {error}. If the archive has a newer one, run `make image-lock`, read what changed, and commit it"
+                f"be had: {error}. If the archive has a newer one: `make image-lock`, read what changed, commit it"
             ) from error
         found = next(apt.downloads.glob(f"{package.name}_*.deb"))
         if not _is(found, package.sha256):

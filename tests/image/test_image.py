@@ -40,7 +40,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException, load_incluster_config
 import prometheus_client
 from pathlib import Path
-files = {name: module for name, module in sys.modules.items() if (getattr(module, "__file__", None) or "").endswith(".py")}
+files = {name: one for name, one in sys.modules.items() if (getattr(one, "__file__", None) or "").endswith(".py")}
 slow = [name for name, module in files.items() if not Path(getattr(module, "__cached__", None) or "/nowhere").exists()]
 assert slow == [], f"without bytecode: {slow}"
 """

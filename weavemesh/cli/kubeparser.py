@@ -31,7 +31,7 @@ def add_kubernetes(commands: Commands, add: Add) -> None:
 def _part(parts: Commands, name: str, summary: str) -> argparse.ArgumentParser:
     part = parts.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False)
     part.add_argument("--run-dir", metavar="DIR", help="sockets of the agent (/run/weavemesh)")
-    part.set_defaults(run=f"kubernetes:{name}", interface=None, json=False)
+    part.set_defaults(run=f"kubernetes:{name}", example=f"weavemesh kubernetes {name}", interface=None, json=False)
     return part
 
 

@@ -14,7 +14,11 @@ from weavemesh.kernel.choice import kernel_has_wireguard
 from weavemesh.kernel.netlink import Netlink
 from weavemesh.kernel.userspace import PROGRAM
 
-_REST = "import signal; signal.sigwait({signal.SIGTERM, signal.SIGINT})"
+_REST = (
+    "import signal; ends = {signal.SIGTERM, signal.SIGINT}; "
+    "signal.pthread_sigmask(signal.SIG_BLOCK, ends); signal.sigwait(ends)"
+)
+"""Blocked and taken, because the first process of a pod is not ended by signals that it leaves alone."""
 
 
 async def is_needed() -> bool:

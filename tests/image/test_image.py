@@ -169,7 +169,7 @@ def test_every_library_that_is_needed_is_inside(architecture: str, root: Path, t
         if not executable.exists():
             pytest.skip("needs the executable for another architecture; `make executables` builds it")
         build_root = tmp_path / "root"
-        command = [sys.executable, "-m", "deploy.image", "--arch", architecture, "--root", build_root]
+        command = [sys.executable, "-m", "deploy.image", "--arch", architecture, "--root", str(build_root)]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     names = {path.name for path in build_root.rglob("*")}

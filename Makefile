@@ -7,9 +7,10 @@
 # make deb    a Debian package of it, in dist/
 # make executables  the CNI executable for x86-64 and arm64
 # make test-helm  the Helm chart, rendered by Helm's own code
+# make image  the container image, in dist/, without a container engine (ARCH=arm64, or all; default: this machine's)
 # make bench  the benchmarks, as tables; make bench-kernel: those of the kernel's WireGuard, in a guest
 # make fuzz   fuzzes frames, ring messages and handshakes (FUZZ_S=seconds each)
-.PHONY: demo demo-vm executables test test-helm test-kernel test-nat check fuzz lint deb bench bench-kernel setup constraints clean
+.PHONY: demo demo-vm executables image image-lock test test-helm test-kernel test-nat check fuzz lint deb bench bench-kernel setup constraints clean
 
 BIN := .venv/bin
 
@@ -35,7 +36,7 @@ check: lint
 # (not x86_64, not Debian's apt, not root) says so.
 test: lint
 	@$(BIN)/pytest -q tests/unit tests/property tests/simulation tests/architecture
-	@$(BIN)/pytest -q tests/lab tests/kernel tests/e2e
+	@$(BIN)/pytest -q tests/lab tests/kernel tests/e2e tests/image
 	@$(MAKE) --no-print-directory test-helm
 	@$(BIN)/python -m tests.vm kernel; status=$$?; if [ $$status = 124 ]; then \
 		echo "make test: the tests on the kernel's WireGuard were left out"; exit 0; fi; [ $$status = 0 ] && \
@@ -64,6 +65,13 @@ deb: setup
 
 executables: setup
 	@scripts/executables.sh
+
+image: setup
+	@$(BIN)/python -m deploy.image $(addprefix --arch=,$(ARCH))
+
+# Pins the Debian packages of the image anew; names, versions and hashes only.
+image-lock: setup
+	@$(BIN)/python -m deploy.image --lock --arch=all
 
 # Every kind of NAT against every kind: some ten minutes. `make test` has a part of it.
 test-nat: setup

@@ -95,13 +95,14 @@ def uninstall(arguments: argparse.Namespace) -> int:
     from weavemesh.cli.down import forget
     from weavemesh.kernel.removal import pods_left
 
-    _tell(cni.remove_configuration(Path(arguments.conf_dir), force=True))
-    # A pod is deleted with the executable; without it the kubelet would try for ever.
+    _tell(cni.retire_configuration(Path(arguments.conf_dir)))
+    # A pod is deleted with the configuration and the executable; without them the kubelet would try for ever.
     while left := asyncio.run(pods_left()):
         remark(f"waiting for {left} {'pod' if left == 1 else 'pods'} of this node to be deleted")
         if not arguments.wait:
             break
         time.sleep(PODS_LOOK_S)
+    _tell(cni.remove_configuration(Path(arguments.conf_dir), force=True))
     _tell(forget(arguments))
     if not left:
         _tell(cni.remove_executables(Path(arguments.bin_dir)))

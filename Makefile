@@ -39,7 +39,6 @@ check: lint
 test: lint
 	@$(BIN)/pytest -q tests/unit tests/property tests/simulation tests/architecture
 	@$(BIN)/pytest -q tests/lab tests/kernel tests/e2e tests/image
-	@$(MAKE) --no-print-directory test-helm
 	@$(BIN)/python -m tests.vm kernel; status=$$?; if [ $$status = 124 ]; then \
 		echo "make test: the tests on the kernel's WireGuard were left out"; exit 0; fi; [ $$status = 0 ] && \
 		$(BIN)/pytest -q tests/vm && $(BIN)/python -m tests.vm pytest -- -q -k 'not userspace' $(IN_GUEST)
@@ -57,7 +56,7 @@ test-helm: setup
 		{ echo "make test-helm: left out, Helm's code cannot be installed here"; exit 0; }; $(BIN)/pytest -q tests/helm
 
 # Some ten minutes. Needs root, Debian's apt and 3 GB of memory.
-test-kubernetes: setup image
+test-kubernetes: setup image test-helm
 	@$(BIN)/python -m tests.kubernetes build
 	@$(BIN)/pytest -q tests/kubernetes
 

@@ -25,6 +25,10 @@ class ImageError(Exception):
     """The image cannot be built; the text says why and what to do."""
 
 
+class PackageGone(ImageError):
+    """The archive has another version of a pinned package by now."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Package:
     """One line of a lock file."""
@@ -55,6 +59,14 @@ def read_lock(architecture: str) -> list[Package]:
 
 def write_lock(architecture: str) -> list[Package]:
     """Pins what the archive has today."""
+    packages = newest(architecture)
+    lines = [f"{package.name} {package.version} {package.sha256}\n" for package in packages]
+    lock_file(architecture).write_text(_HEADER.format(architecture) + "".join(lines))
+    return packages
+
+
+def newest(architecture: str) -> list[Package]:
+    """What the archive has today."""
     apt = _Apt(architecture)
     apt.update()
     plan = apt.run("-s", "--no-install-recommends", "install", *content.PACKAGES)
@@ -66,8 +78,6 @@ def write_lock(architecture: str) -> list[Package]:
         packages.append(Package(name, chosen[name], sha256))
     if len(packages) != len(wanted):
         raise ImageError(f"apt told the hashes of {len(packages)} packages of {len(wanted)}; is its index complete?")
-    lines = [f"{package.name} {package.version} {package.sha256}\n" for package in sorted(packages)]
-    lock_file(architecture).write_text(_HEADER.format(architecture) + "".join(lines))
     return sorted(packages)
 
 
@@ -98,7 +108,7 @@ def _download(architecture: str, packages: Sequence[Package]) -> None:
         try:
             apt.run("download", f"{package.name}={package.version}")
         except ImageError as error:
-            raise ImageError(
+            raise PackageGone(
                 f"{package.name} {package.version} ({architecture}), which {lock_file(architecture).name} pins, cannot "
                 f"be had: {error}. If the archive has a newer one: `make image-lock`, read what changed, commit it"
             ) from error

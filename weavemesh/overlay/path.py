@@ -15,7 +15,8 @@ intervals.
 *Relay.* Where no answer has come within `RELAY_AFTER_S`, a relay is used. Of two peers the one with the smaller name,
 the *elder*, chooses: so they never choose differently. It takes those relays that both reach directly with the smallest
 sum of round-trip times, calls the other, and both bind there. The elder sends over the first at which both are bound;
-the other follows. As only who is reached directly is a relay, no relay is reached over another, and there are no loops.
+the other follows. Each later call names the relay in use again: so an end that went astray, or started anew, comes
+back to it. As only who is reached directly is a relay, no relay is reached over another, and there are no loops.
 
 *Switching.* The device's endpoint is changed only to a path that has been proven. WireGuard itself follows the other
 end's packets; those still on their way over the former path turn it back, so the endpoint is set a few times again.
@@ -319,7 +320,7 @@ class Paths:
             if relay not in way.bindings:
                 self._bind(peer, way, relay, now)
         if way.bindings and self._is_elder(peer):
-            self._voice.call(self._ways, peer, now, reply=way.told_relays is None, use=tuple(way.bindings))
+            self._voice.call(self._ways, peer, now, reply=way.told_relays is None, at_once=True)
         else:
             # Relays may still be looking for us, or the other for them: it is asked once more.
             self._voice.call(self._ways, peer, now, reply=True)
@@ -331,7 +332,7 @@ class Paths:
         best = next(iter(relays_between(self._ways, peer, now)), None)
         if best is not None and best not in way.bindings and is_better(self._ways, peer, best, now):
             self._bind(peer, way, best, now)
-            self._voice.call(self._ways, peer, now, reply=False, use=(best,))
+            self._voice.call(self._ways, peer, now, reply=False, at_once=True)
 
     def _bind(self, peer: PeerName, way: Way, relay: PeerName, now: float) -> None:
         endpoint = free_port(self._ways, relay)

@@ -16,7 +16,11 @@ from setuptools.command.build_py import build_py
 
 PROJECT = Path(__file__).resolve().parent
 MANUAL = Path("build") / "man" / "weavemesh.8"
-SHARED = ("deploy/cni/10-weavemesh.conflist", "deploy/systemd/weavemesh.service")
+SHARED = (
+    "deploy/cni/10-weavemesh.conflist",
+    "deploy/systemd/weavemesh.service",
+    "deploy/kubernetes/weavemesh.yaml",
+)
 
 
 class BuildWithExecutable(build_py):

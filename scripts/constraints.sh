@@ -7,7 +7,7 @@ trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q --disable-pip-version-check pip-tools
 printf 'setuptools>=77\nwheel\n' >"$work/build.in"
-"$work/venv/bin/pip-compile" -q --generate-hashes --allow-unsafe --extra dev --strip-extras --no-header --no-annotate \
+"$work/venv/bin/pip-compile" -q --generate-hashes --allow-unsafe --extra dev --extra kubernetes --strip-extras --no-header --no-annotate \
     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o "$work/pinned" pyproject.toml "$work/build.in"
 {
     echo '# Every package that set-up installs, with the hashes of its files: names, versions and hashes only.'

@@ -19,7 +19,7 @@ from weavemesh.option import Options, variable
 from weavemesh.overlay.state import Endpoint
 from weavemesh.secret import DEFAULT_FILE, ENVIRONMENT
 
-Datapath = Literal["auto", "kernel", "userspace"]
+Datapath = Literal["auto", "kernel", "userspace", "held"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 DEFAULT_INTERFACE = "wm0"
@@ -88,7 +88,11 @@ class AgentConfig(Struct, frozen=True, kw_only=True):
     """Whether peers that others tell of are dialled too."""
     relay: bool
     """Whether encrypted packets are forwarded for peers that do not reach each other."""
+    metrics_addr: Endpoint | None
+    """Where Prometheus gets the metrics, by TCP; None: nowhere."""
     log_level: LogLevel
+    node: str | None = None
+    """Cluster and node of Kubernetes that it runs on, as `weavemesh.kube.decision.place` writes it; else None."""
 
 
 def check(options: Options, *, state_dir: Path, run_dir: Path, environment: Mapping[str, str]) -> AgentConfig:
@@ -120,6 +124,7 @@ def check(options: Options, *, state_dir: Path, run_dir: Path, environment: Mapp
         masquerade=not options.no_masquerade,
         discovery=not options.no_discovery,
         relay=not options.no_relay,
+        metrics_addr=_metrics_addr(options.metrics_addr),
         log_level=_log_level(options.log_level or "info"),
     )
 
@@ -196,6 +201,18 @@ def _advertised(text: str, *, default_port: int) -> Endpoint:
             "advertise", f"{text!r} is an address that only this host can reach", "give one that the others can reach"
         )
     return Endpoint(address=address, port=int(port))
+
+
+def _metrics_addr(text: str | None) -> Endpoint | None:
+    if text is None or text == "none":
+        return None
+    try:
+        host, port = _split_port(text)
+        return Endpoint(address=ip_address(host), port=_number("metrics_addr", port or "", 1, 65535))
+    except (ValueError, UserError) as error:
+        raise _refused(
+            "metrics_addr", f"{text!r} is no address and port", "write it like 0.0.0.0:6782 or [::]:6782, or none"
+        ) from error
 
 
 _INTERFACE = re.compile(r"wm[A-Za-z0-9_.-]{1,13}")

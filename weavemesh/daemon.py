@@ -36,6 +36,7 @@ from weavemesh.kernel.steering import DeviceSteering
 from weavemesh.links import ControlLinks, LinkInput
 from weavemesh.logs import Event, log
 from weavemesh.membership import Membership
+from weavemesh.metrics.server import MetricsServer
 from weavemesh.operation import Operation
 from weavemesh.overlay.mtu import MtuChanged, PathMtus
 from weavemesh.overlay.plan import tunnel_mtu, ula_prefix
@@ -202,10 +203,12 @@ class Agent:
         agent._api = ApiServer.open(config.run_dir / SOCKET_NAME)
         stack.callback(agent._api.close)
         agent._pods.listen(config.run_dir)
+        agent._metrics = stack.enter_context(MetricsServer.open(config.metrics_addr))
         return agent
 
     _listener: Listener
     _api: ApiServer
+    _metrics: MetricsServer
 
     @property
     def ula(self) -> IPv6Network | None:
@@ -243,6 +246,7 @@ class Agent:
                 *self._pods.failures,
                 *self._paths.failures,
             ),
+            terminations=lambda: self._links.terminations,
             stop_agent=self._stopped.set,
         )
         async with asyncio.TaskGroup() as group:
@@ -255,6 +259,7 @@ class Agent:
                 self._paths.run(),
                 self._saver.run(),
                 self._api.serve(operation),
+                self._metrics.serve(operation.status),
                 self._pods.run(),
                 self._start(group),
             )
@@ -325,6 +330,7 @@ class Agent:
             secrets=self._secrets.fingerprints(),
             seen_as=tuple(endpoint.text() for endpoint in self._paths.paths.seen.endpoints()),
             relay_ports=self._paths.relay_ports,
+            node=self._config.node,
         )
         self._gossip.feed(gossip.PublishSummary(summary.encode()))
         self._peer_news.notice()

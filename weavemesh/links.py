@@ -48,6 +48,8 @@ class ControlLinks:
         """Dials asked for before `run` has begun."""
         self.failures: dict[Target, LinkFailed] = {}
         """Why the last dial of a target failed; a target that was reached since is not in it."""
+        self.terminations = 0
+        """Links that have ended."""
 
     async def run(self, listener: Listener) -> None:
         """Accept links until cancelled; then all links are closed with a goodbye."""
@@ -120,4 +122,5 @@ class ControlLinks:
         finally:
             connection.close("the agent stops")
             del self._open[link]
+            self.terminations += 1
         await connection.wait_closed()

@@ -60,6 +60,9 @@ class Event(StrEnum):
     DATAPATH_CHOSEN = "datapath-chosen"
     PATH_CHANGED = "path-changed"
     API_FAILED = "api-failed"
+    NODE_PUBLISHED = "node-published"
+    NODE_GONE = "node-gone"
+    CLUSTER_FAILED = "cluster-failed"
 
 
 def log(level: int, event: Event, **fields: object) -> None:

@@ -75,6 +75,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     rotate_key: Callable[[], Awaitable[PublicKey]]
     findings: Callable[[], tuple[str, ...]]
     """What the agent found wrong itself, as sentences with their remedies."""
+    terminations: Callable[[], int]
+    """Control links that have ended."""
     stop_agent: Callable[[], None]
 
     @property
@@ -123,6 +125,7 @@ class Operation(Struct, frozen=True, kw_only=True):
                 relayed=await self._relayed(findings),
                 indirect=reporting.indirect_paths(known),
                 counters=asdict(self.mesh.counters()),
+                terminations=self.terminations(),
             ),
             peers=reporting.peer_statuses(known),
             ipam=reporting.ipam_status(

@@ -39,6 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     no_masquerade: bool | None = None
     no_discovery: bool | None = None
     no_relay: bool | None = None
+    metrics_addr: str | None = None
     log_level: str | None = None
 
     def given(self) -> dict[str, str | bool | tuple[str, ...]]:

@@ -102,6 +102,7 @@ def _peer_status(known: Known, view: PeerView, owned: tuple[str, ...]) -> status
         problem=None,
         secrets=summary.secrets if summary else (),
         dial_failure=view.dial_failure,
+        node=summary.node if summary else None,
     )
 
 
@@ -245,7 +246,12 @@ def ipam_status(known: Known, *, waiting_for: str, allocations: Mapping[str, IPv
         ),
         active=tuple(str(address) for address in sorted(allocations.values())),
         pending=tuple(
-            status.IpamPending(ident=waiting.ident, reason=with_nicknames(waiting.reason, names), waiting_s=0.0)
+            status.IpamPending(
+                ident=waiting.ident,
+                reason=with_nicknames(waiting.reason, names),
+                waiting_s=0.0,
+                claims=None if waiting.address is None else str(waiting.address),
+            )
             for waiting in ring.pending
         ),
         findings=tuple(Problem(sentence=with_nicknames(finding, names), remedy="") for finding in ring.findings),

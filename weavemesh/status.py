@@ -141,6 +141,8 @@ class RouterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """All ways in the whole mesh that are not direct."""
     counters: Mapping[str, int] = {}
     """What went wrong in gossip since the start, by kind; harmless, but what grows deserves a look."""
+    terminations: int = 0
+    """Control links that have ended since the start."""
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +195,8 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Such packets have been found to pass on the path in use; else it is what is taken to pass until then."""
     dial_failure: str | None = None
     """Why our last attempt at a control link with it failed."""
+    node: str | None = None
+    """Cluster and node of Kubernetes that it runs on, as "uid/name"; None elsewhere."""
 
 
 class IpamEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,6 +229,8 @@ class IpamPending(msgspec.Struct, frozen=True, kw_only=True):
     ident: str
     reason: str
     waiting_s: float
+    claims: str | None = None
+    """The address that it asks for; None if any will do."""
 
 
 class IpamStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,9 @@ ENDPOINTS_MAX: Final = 32
 SECRETS_MAX: Final = 8
 """One, and two more while it is being exchanged."""
 
+NODE_CHARACTERS_MAX: Final = 320
+"""A uid of 36 characters and the name of a node, which is a DNS name of up to 253."""
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Word = Annotated[str, msgspec.Meta(max_length=64)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -57,6 +60,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     relay_ports: tuple[Port, Port] | None = None
     """UDP ports, the first and the last, at which it forwards for others; None if it does not."""
 
+    node: Annotated[str, msgspec.Meta(max_length=NODE_CHARACTERS_MAX)] | None = None
+    """Cluster and node of Kubernetes that it runs on: `uid/name`; None elsewhere."""
+
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Read what `encode` wrote, in this release or a later one. SummaryInvalid if it cannot be."""
@@ -66,9 +72,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             summary = msgspec.msgpack.decode(content, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise SummaryInvalid(str(error)) from error
-        for field in ("nickname", "version", "datapath"):
+        for field in ("nickname", "version", "datapath", "node"):
             # These are printed on terminals: an escape sequence must not get there.
-            if not getattr(summary, field).isprintable():
+            if not (getattr(summary, field) or "").isprintable():
                 raise SummaryInvalid(f"{field} contains control characters")
         if not all(word.isascii() and word.isalnum() for word in summary.secrets):
             raise SummaryInvalid("secrets are no fingerprints")

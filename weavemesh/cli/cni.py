@@ -6,9 +6,11 @@ nor a file that is renamed into it from elsewhere. Whatever is not ours, or was 
 """
 
 import argparse
+import json
 import os
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import weavemesh
@@ -25,6 +27,11 @@ CONFIGURATIONS = (
 NAME, IPAM_NAME = "weavemesh", "weavemesh-ipam"
 OWN_SIGN = b"WMC1"
 """What every executable of ours holds, of whichever release: the first bytes of what it says to the agent."""
+CHAINED = {
+    "portmap": ("portMappings", "hostPort of pods has no effect"),
+    "bandwidth": ("bandwidth", "bandwidth annotations of pods have no effect"),
+}
+"""Plugins that others maintain, by the capability that each serves, and what is missing without them."""
 _TEMPORARY = ".weavemesh-new-"
 """Begins the names of files that are not finished; none of the endings that runtimes load."""
 _STALE_S = 60.0
@@ -32,50 +39,106 @@ _STALE_S = 60.0
 
 def install(arguments: argparse.Namespace) -> int:
     """Put all in their places; what is right already stays as it is."""
-    executable, configuration = _first(EXECUTABLES), _first(CONFIGURATIONS)
     bin_dir, conf_dir = Path(arguments.bin_dir), Path(arguments.conf_dir)
-    binary = executable.read_bytes()
+    _first(CONFIGURATIONS)  # nothing is installed by halves
+    sentences = install_executables(bin_dir) + install_configuration(conf_dir, force=arguments.force)
+    print_sentences(sentences, as_json=arguments.json)
+    return 0
+
+
+def install_executables(bin_dir: Path) -> list[str]:
+    """Both plugins; what was done, as sentences. UserError."""
+    binary = _first(EXECUTABLES).read_bytes()
     try:
-        for folder in (bin_dir, conf_dir):
-            folder.mkdir(parents=True, exist_ok=True)
-            _sweep(folder)
-        sentences = [_put(bin_dir / name, binary, mode=0o755) for name in (NAME, IPAM_NAME)]
-        config = conf_dir / configuration.name
-        if config.exists() and config.read_bytes() != configuration.read_bytes() and not arguments.force:
-            sentences.append(f"kept {config}, which was changed (--force replaces it)")
+        bin_dir.mkdir(parents=True, exist_ok=True)
+        _sweep(bin_dir)
+        return [_put(bin_dir / name, binary, mode=0o755) for name in (NAME, IPAM_NAME)]
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def install_configuration(conf_dir: Path, *, force: bool, chain: Sequence[Mapping[str, object]] = ()) -> list[str]:
+    """The configuration, from which on runtimes call, with these plugins behind ours; what was done, as sentences.
+
+    With `force` also over one that was changed. UserError.
+    """
+    content = _first(CONFIGURATIONS).read_bytes()
+    if chain:
+        parsed = json.loads(content)
+        parsed["plugins"] += chain
+        content = json.dumps(parsed, indent=2).encode() + b"\n"
+    config = conf_dir / _first(CONFIGURATIONS).name
+    try:
+        conf_dir.mkdir(parents=True, exist_ok=True)
+        _sweep(conf_dir)
+        if config.exists() and config.read_bytes() != content and not force:
+            sentences = [f"kept {config}, which was changed (--force replaces it)"]
         else:
-            sentences.append(_put(config, configuration.read_bytes(), mode=0o644))
+            sentences = [_put(config, content, mode=0o644)]
         others = [one.name for one in _configurations(conf_dir) if one.name < config.name]
     except OSError as error:
         raise _unwritable(error) from error
     if others:
         sentences.append(f"{conf_dir} also holds {', '.join(others)}, which runtimes take first")
-    print_sentences(sentences, as_json=arguments.json)
-    return 0
+    return sentences
+
+
+def companions(bin_dir: Path) -> tuple[list[Mapping[str, object]], list[str]]:
+    """The plugins that pods of Kubernetes expect behind ours, as far as the node has them; and what is missing."""
+    has = {kind: (bin_dir / kind).is_file() for kind in CHAINED}
+    chain: list[Mapping[str, object]] = [
+        {"type": kind, "capabilities": {capability: True}} for kind, (capability, _) in CHAINED.items() if has[kind]
+    ]
+    missing = [
+        f"{bin_dir} has no {kind}, so {what} (it is of the package containernetworking-plugins, or kubernetes-cni)"
+        for kind, (_, what) in CHAINED.items()
+        if not has[kind]
+    ]
+    return chain, missing
 
 
 def uninstall(arguments: argparse.Namespace) -> int:
     """Take the configuration away first, so that no more pods come here; then the executables."""
+    sentences = remove_configuration(Path(arguments.conf_dir), force=arguments.force)
+    sentences += remove_executables(Path(arguments.bin_dir))
+    print_sentences(sentences or ["nothing of weavemesh was installed there"], as_json=arguments.json)
+    return 0
+
+
+def remove_configuration(conf_dir: Path, *, force: bool) -> list[str]:
+    """Runtimes call no longer; what was done, as sentences. UserError for one that was changed, without `force`."""
     configuration = _first(CONFIGURATIONS)
-    bin_dir, conf_dir = Path(arguments.bin_dir), Path(arguments.conf_dir)
     config = conf_dir / configuration.name
+    try:
+        if not config.exists():
+            return _swept(conf_dir)
+        if config.read_bytes() != configuration.read_bytes() and not force:
+            raise UserError(f"{config} was changed, so nothing was removed", remedy="remove it, or use --force")
+        config.unlink()
+        return [f"removed {config}", *_swept(conf_dir)]
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def remove_executables(bin_dir: Path) -> list[str]:
+    """Both plugins; what was done, as sentences. UserError."""
     sentences = []
     try:
-        if config.exists() and config.read_bytes() != configuration.read_bytes() and not arguments.force:
-            raise UserError(f"{config} was changed, so nothing was removed", remedy="remove it, or use --force")
-        for path in (config, bin_dir / NAME, bin_dir / IPAM_NAME):
-            if path != config and path.exists() and OWN_SIGN not in path.read_bytes():
+        for path in (bin_dir / NAME, bin_dir / IPAM_NAME):
+            if path.exists() and OWN_SIGN not in path.read_bytes():
                 sentences.append(f"kept {path}, which is not ours")
             elif path.exists() or path.is_symlink():
                 path.unlink()
                 sentences.append(f"removed {path}")
-        for folder in (bin_dir, conf_dir):
-            if folder.is_dir():
-                _sweep(folder)
+        return sentences + _swept(bin_dir)
     except OSError as error:
         raise _unwritable(error) from error
-    print_sentences(sentences or ["nothing of weavemesh was installed there"], as_json=arguments.json)
-    return 0
+
+
+def _swept(folder: Path) -> list[str]:
+    if folder.is_dir():
+        _sweep(folder)
+    return []
 
 
 def _put(path: Path, content: bytes, *, mode: int) -> str:

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from weavemesh.api import SOCKET_NAME, ApiClient
@@ -52,7 +53,7 @@ def _leave(arguments: argparse.Namespace) -> int:
     """Others get the addresses first; then as reset. UserError before anything is touched if they cannot."""
     _refuse_foreign(state_dir(arguments))
     left = ApiClient(run_dir(arguments) / SOCKET_NAME).leave()
-    print_sentences([*left.sentences, *_reset(arguments)], as_json=arguments.json)
+    print_sentences([*left.sentences, *forget(arguments)], as_json=arguments.json)
     return 0
 
 
@@ -60,7 +61,7 @@ def reset(arguments: argparse.Namespace) -> int:
     """As down, and remove the state folder and what is ours in the run folder. UserError before anything is touched
     if the state folder holds what is not ours."""
     _refuse_foreign(state_dir(arguments))
-    print_sentences(_reset(arguments), as_json=arguments.json)
+    print_sentences(forget(arguments), as_json=arguments.json)
     return 0
 
 
@@ -72,13 +73,15 @@ def _refuse_foreign(state: Path) -> None:
         )
 
 
-def _reset(arguments: argparse.Namespace) -> list[str]:
+def forget(arguments: argparse.Namespace) -> list[str]:
+    """Remove everything of weavemesh but its secret from this host; what was done, as sentences. UserError."""
     state, run = state_dir(arguments), run_dir(arguments)
     sentences = _down(arguments)
     if state.is_dir():
         with StateFolder.open(state):  # another agent may use it with another run folder
             removed = _empty(state)
-        state.rmdir() if not state.is_symlink() else state.unlink()
+        with suppress(OSError):  # a container's folder is a mount, which stays
+            state.rmdir() if not state.is_symlink() else state.unlink()
         sentences.append(f"removed {state} with {removed} {'entry' if removed == 1 else 'entries'}")
     sentences += _remove_run_files(run)
     return sentences + _remove_tombstones()
@@ -158,8 +161,10 @@ def _remove_run_files(run: Path) -> list[str]:
     left = sorted(entry.name for entry in run.iterdir())
     if left:
         return [f"left {run}, which holds other files: {', '.join(left[:5])}"]
-    run.rmdir()
-    return [f"removed {run}"]
+    with suppress(OSError):
+        run.rmdir()
+        return [f"removed {run}"]
+    return []
 
 
 def _remove_tombstones() -> list[str]:
@@ -168,5 +173,5 @@ def _remove_tombstones() -> list[str]:
 
     if not tombstone.FOLDER.is_dir():
         return []
-    shutil.rmtree(tombstone.FOLDER)
+    shutil.rmtree(tombstone.FOLDER, ignore_errors=True)  # it may be a mount
     return [f"removed {tombstone.FOLDER}"]

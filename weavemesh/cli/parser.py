@@ -5,6 +5,8 @@ from textwrap import indent
 from typing import TypeAlias
 
 from weavemesh import __version__
+from weavemesh.cli.kubeparser import add_kubernetes
+from weavemesh.cli.manifestparser import add_manifest
 from weavemesh.cli.podparser import add_pod_commands
 
 EXIT_STATUSES = {
@@ -52,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     _add_stop(commands)
     _add_rotate_key(commands)
     add_pod_commands(commands, _add, _json)
+    add_manifest(commands, _add)
+    add_kubernetes(commands, _add)
     _add_report(commands)
     _add_secret(commands)
     version = _add(commands, "version", "version:version", "print the release", example="weavemesh version --json")
@@ -114,7 +118,7 @@ def _add_network_options(up: argparse.ArgumentParser) -> None:
     )
     founding.add_argument("--observer", action="store_true", default=None, help="never found a mesh, only join one")
     tunnel = up.add_argument_group("tunnels")
-    tunnel.add_argument("--datapath", help="auto (default), kernel, or userspace (wireguard-go)")
+    tunnel.add_argument("--datapath", help="auto (default), kernel, userspace (wireguard-go), held (run by others)")
     tunnel.add_argument("--interface", help="name of the WireGuard device (wm0); begins with wm")
     tunnel.add_argument(
         "--mtu", help="of that device, in octets, and the most for each path (auto: as the network below allows)"
@@ -122,12 +126,15 @@ def _add_network_options(up: argparse.ArgumentParser) -> None:
     tunnel.add_argument(
         "--rotate-key-every", metavar="TIME", help="a new WireGuard key so often, as 12h or 30d (never)"
     )
-    secret = up.add_argument_group("secret and log")
+    secret = up.add_argument_group("secret, log and metrics")
     secret.add_argument("--secret-file", metavar="FILE", help="holds the cluster secret (/etc/weavemesh/secret)")
     secret.add_argument(
         "--force-weak-secret", action="store_true", default=None, help="take a secret that can be guessed"
     )
     secret.add_argument("--log-level", help="debug, info (default), warning or error")
+    secret.add_argument(
+        "--metrics-addr", metavar="ADDRESS:PORT", help="serve metrics for Prometheus there, as 0.0.0.0:6782 (none)"
+    )
 
 
 def _add_status(commands: Commands) -> None:

@@ -70,6 +70,7 @@ def _given(arguments: argparse.Namespace) -> Options:
         no_discovery=arguments.no_discovery,
         no_masquerade=arguments.no_masquerade,
         no_relay=arguments.no_relay,
+        metrics_addr=arguments.metrics_addr,
         log_level=arguments.log_level,
     )
 

@@ -13,15 +13,16 @@ from weavemesh.kernel.netlink import KernelError, Netlink
 from weavemesh.kernel.userspace import PROGRAM, Userspace, is_installed
 from weavemesh.kernel.wireguard import KernelWireGuard
 
-Datapath = Literal["auto", "kernel", "userspace"]
+Datapath = Literal["auto", "kernel", "userspace", "held"]
+"""`held`: the kernel's, or else a wireguard-go that somebody else runs for us and that we wait for."""
 
 TUNNEL_KINDS: Final = ("wireguard", "tun")
 
 
 async def choose(interface: str, datapath: Datapath, netlink: Netlink) -> Device:
     """The device for this name. UserError if there is none that may be used."""
-    has_kernel = await _kernel_has_wireguard(netlink)
-    userspace = Userspace(interface)
+    has_kernel = await kernel_has_wireguard(netlink)
+    userspace = Userspace(interface, held=datapath == "held")
     link = await netlink.link(interface)
     if link is not None and link.kind not in TUNNEL_KINDS:
         raise name_is_taken(link)
@@ -29,7 +30,7 @@ async def choose(interface: str, datapath: Datapath, netlink: Netlink) -> Device
         owner = await userspace.socket_owner()
     except DeviceError as error:
         raise UserError(error.reason, remedy="run weavemesh as root") from error
-    if datapath == "auto" and link is not None and link.kind == userspace.link_kind and owner == "us":
+    if datapath in ("auto", "held") and link is not None and link.kind == userspace.link_kind and owner == "us":
         return userspace
     if datapath != "userspace" and has_kernel:
         return KernelWireGuard(interface, netlink)
@@ -38,7 +39,7 @@ async def choose(interface: str, datapath: Datapath, netlink: Netlink) -> Device
             "this kernel has no WireGuard",
             remedy="load its module (`modprobe wireguard`, Linux 5.6 or later), or use --datapath userspace",
         )
-    if not is_installed():
+    if datapath != "held" and not is_installed():
         raise UserError(
             "there is no WireGuard on this host" if datapath == "auto" else f"{PROGRAM} is not in PATH",
             remedy=f"load the kernel's module (`modprobe wireguard`) or install {PROGRAM}",
@@ -48,7 +49,7 @@ async def choose(interface: str, datapath: Datapath, netlink: Netlink) -> Device
     return userspace
 
 
-async def _kernel_has_wireguard(netlink: Netlink) -> bool:
+async def kernel_has_wireguard(netlink: Netlink) -> bool:
     """Ask for an interface with a name that cannot be: the kind is looked up (and its module loaded) first.
 
     So the answer is EPERM without the right to make interfaces, EOPNOTSUPP without WireGuard, EINVAL with it,

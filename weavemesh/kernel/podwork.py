@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
-from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -36,8 +35,9 @@ from weavemesh.kernel.podmodel import (
     host_ifname,
     pod_link_of,
 )
+from weavemesh.kernel.sysctl import PROC_SYS
 
-_SYSCTL_IPV6 = Path("/proc/sys/net/ipv6/conf")
+_SYSCTL_IPV6 = PROC_SYS / "net/ipv6/conf"
 _ALWAYS = b"2"  # accept_ra
 _SETTING_BYTES_MAX = 64
 _NO_IPV6 = (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)

@@ -4,12 +4,15 @@ Each is read first and written only if it is wrong: on hosts where /proc/sys is 
 happens; where it is wrong and cannot be set, that is a sentence with the remedy and not an end.
 """
 
+import os
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct, field
 
-PROC_SYS: Final = Path("/proc/sys")
+PROC_SYS: Final = Path(os.environ.get("WEAVEMESH_PROC_SYS") or "/proc/sys")
+"""In a container without the privilege of all, /proc/sys is read-only: then the host's own is mounted elsewhere. Below
+`net` it shows the namespace of the thread that looks, wherever it is mounted."""
 
 _STRICT, _LOOSE = "1", "2"  # rp_filter (Linux Documentation/networking/ip-sysctl.rst)
 _ACCEPT_UNLESS_FORWARDING, _ACCEPT_ALWAYS = "1", "2"  # accept_ra

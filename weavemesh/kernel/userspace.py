@@ -43,6 +43,7 @@ _ANSWER_TIMEOUT_S: Final = 10.0
 _START_TIMEOUT_S: Final = 10.0
 _END_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.01
+_HELD_POLL_S: Final = 0.1
 _LISTENING: Final = 0x10000
 """The flag of a socket that accepts connections, in /proc/net/unix (Linux include/uapi/linux/net.h, __SO_ACCEPTCON)."""
 
@@ -53,14 +54,19 @@ class Userspace:
     datapath = f"userspace ({PROGRAM})"
     link_kind = "tun"
 
-    def __init__(self, interface: str) -> None:
+    def __init__(self, interface: str, *, held: bool = False) -> None:
+        """With `held`, somebody else runs the process for us, and `create` waits for it."""
         self._interface = interface
+        self._held = held
         self._path = SOCKET_FOLDER / f"{interface}.sock"
         self._speaking = asyncio.Lock()
         self._reader = StateReader()
 
     async def create(self) -> None:
         """See Device. Returns when the control socket answers."""
+        if self._held:
+            await self._wait_until_held()
+            return
         program = shutil.which(PROGRAM)
         if program is None:
             raise DeviceError(f"{PROGRAM} is not installed any more")
@@ -86,6 +92,17 @@ class Userspace:
             raise DeviceError(f"{PROGRAM} did not start within {_START_TIMEOUT_S:.0f} s") from None
         if process.returncode != 0:
             raise DeviceError(f"{PROGRAM} did not start: {_last_line(output)}")
+        await self.read()
+
+    async def _wait_until_held(self) -> None:
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                while await self.socket_owner() != "us":  # noqa: ASYNC110 - nothing tells of another's socket
+                    await asyncio.sleep(_HELD_POLL_S)
+        except TimeoutError:
+            raise DeviceError(
+                f"nobody runs {PROGRAM} for this host (`weavemesh kubernetes wireguard` does it)"
+            ) from None
         await self.read()
 
     async def is_served(self) -> bool:

@@ -103,6 +103,7 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
             readiness=readiness,
             rotate_key=other_key,
             findings=lambda: (),
+            terminations=lambda: 0,
             stop_agent=lambda: None,
         )
         await question(operation)

@@ -165,6 +165,7 @@ def test_chaos(first: int) -> None:
         300084,  # the ends go over to different relays at the same time
         300125,  # one end starts anew, and guesses relays at which the other is not bound
         350127,  # the same, while only one of the relays that both reach can be reached by others' bindings
+        600209,  # one end takes answers that come over the relay for a sign that the direct path works
     ],
 )
 def test_chaos_that_led_astray(seed: int) -> None:
@@ -208,6 +209,20 @@ def test_a_path_cut_in_one_direction_is_replaced_too() -> None:
     world.run(13.0, laws)
     one, other, _ = world.hosts
     assert world.passes(one, other) and world.passes(other, one)
+
+
+@pytest.mark.parametrize("seed", [15, 23])
+def test_an_end_that_hears_answers_over_the_relay_does_not_believe_in_the_cut_path(seed: int) -> None:
+    world = World(seed=seed, kinds=["none", "none", "none", "none"], loss=0.1)
+    one, other = world.hosts[:2]
+    for host in world.hosts:
+        world.start(host)
+    world.run(10 + seed / 30, laws)
+    world.cut |= {(1, 0)} if seed == 23 else {(0, 1), (1, 0)}
+    world.run(15 + seed / 30, laws)
+    world.loss = 0.0
+    world.run(100.0, laws)
+    assert world.via(one, other) == world.via(other, one) not in (DIRECT, None)
 
 
 def test_a_dead_relay_is_replaced_within_three_seconds() -> None:

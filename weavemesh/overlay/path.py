@@ -21,8 +21,9 @@ back to it. As only who is reached directly is a relay, no relay is reached over
 *Switching.* The device's endpoint is changed only to a path that has been proven. WireGuard itself follows the other
 end's packets; those still on their way over the former path turn it back, so the endpoint is set a few times again.
 
-*Failure.* The tunnel's silence (several questions inside it without an answer) or the other's word starts a search, and
-a relay is chosen at once unless the direct path answers a knock. A relay whose path is lost is avoided for a while.
+*Failure.* The tunnel's silence (several questions inside it without an answer) or the other's word, that it is lost or
+bound at a relay, starts a search, and a relay is chosen at once unless the direct path answers a knock. A relay whose
+path is lost is avoided for a while.
 
 *Bounds.* Knocks in searches come out of one purse; bindings are as many as relayed peers, twice at most.
 """
@@ -162,10 +163,10 @@ class Paths:
     def _called(self, peer: PeerName, way: Way, call: pathevent.Call, now: float) -> None:
         is_news = [way.hear(endpoint, now) for endpoint in reversed(call.endpoints)]
         way.told_relays = dict(call.relays)
-        if call.lost and way.is_direct:
-            self._voice.knock(peer, way.endpoint, now)  # an answer shows that the caller is only late to know
+        if way.is_direct and (call.lost or call.use):
+            # An answer shows that the caller is only late to know. The tunnel's would not: it may come over a relay.
+            self._voice.knock(peer, way.endpoint, now)
             way.relay_at = min(way.relay_at, now + self._relay_after_s(now))
-            way.searching_since = min(way.searching_since, now)
         elif call.lost and way.is_relayed and now - way.proven_at > 1.0:
             self._doubt(peer, now)
         elif not way.is_direct and (any(is_news) or call.lost or way.next_round_at == inf):

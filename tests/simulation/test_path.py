@@ -165,7 +165,9 @@ def test_chaos(first: int) -> None:
         300084,  # the ends go over to different relays at the same time
         300125,  # one end starts anew, and guesses relays at which the other is not bound
         350127,  # the same, while only one of the relays that both reach can be reached by others' bindings
+        600446,  # a path breaks when it has answered a knock, but not yet a question through the tunnel
         600209,  # one end takes answers that come over the relay for a sign that the direct path works
+        600514,  # the same, when it is silent
     ],
 )
 def test_chaos_that_led_astray(seed: int) -> None:

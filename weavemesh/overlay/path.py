@@ -127,8 +127,8 @@ class Paths:
             case pathevent.CallHeard(peer=peer, call=call):
                 self._called(peer, way, call, now)
             case pathevent.TunnelAnswered(rtt_s=rtt_s):
-                if not leads_over_who_is_direct(self._ways, way):
-                    return  # what is on its way still arrives
+                if not leads_over_who_is_direct(self._ways, way) or (way.via == DIRECT and not way.is_direct):
+                    return  # what is on its way still arrives; and it may have come over the relay that the other uses
                 if way.silent_since is not None:
                     way.recover(now)
                     self._voice.say(pathevent.PathsChanged())
@@ -309,9 +309,6 @@ class Paths:
     # -- relays ---------------------------------------------------------------------------------------
 
     def _choose_relay(self, peer: PeerName, way: Way, now: float) -> None:
-        if way.is_direct and way.proven_at >= way.searching_since:
-            way.searching_since = inf
-            return
         if way.is_direct:
             self._doubt(peer, now)
         if way.is_relayed:

@@ -186,6 +186,18 @@ def test_where_the_other_is_bound_at_a_relay_only_an_answer_to_a_knock_keeps_the
         assert paths.via(PEER) == (DIRECT if is_answered else None)
 
 
+def test_a_silent_direct_path_is_believed_in_again_when_it_answers_a_knock() -> None:
+    paths = machine(FIRST)
+    run(paths, until=0.0)
+    paths.receive(KnockAnswered(PEER, 101, OURS), 0.02)
+    paths.receive(TunnelSilent(PEER), 5.0)
+    paths.receive(TunnelAnswered(PEER, 0.01), 5.1)
+    assert paths.via(PEER) is None
+    (knock,) = (output for output in run(paths, until=5.0) if knocks_at(output, FIRST))
+    paths.receive(KnockAnswered(PEER, knock.nonce, OURS), 5.2)
+    assert paths.via(PEER) == DIRECT
+
+
 def test_a_peer_that_has_gone_is_forgotten() -> None:
     paths = machine(FIRST)
     paths.receive(PathPeers({}), 1.0)

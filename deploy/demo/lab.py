@@ -28,7 +28,7 @@ BIN = Path(sys.executable).parent
 CNI_PLUGIN = PROJECT / "build" / "cni" / "weavemesh"
 CNI_CONFIG = {"cniVersion": "1.0.0", "name": "weavemesh", "type": "weavemesh"}
 
-_BECOME_MACHINE = """
+_PRIVATE_FOLDERS = """
 set -e
 mount -t tmpfs wm /run
 for folder in /etc /var/lib; do
@@ -38,6 +38,9 @@ done
 rm -rf /etc/weavemesh /var/lib/weavemesh /var/lib/cni
 mkdir /run/wm-private/cgroup; mount --rbind /sys/fs/cgroup /run/wm-private/cgroup
 mount -t sysfs wm /sys; mount --rbind /run/wm-private/cgroup /sys/fs/cgroup
+"""
+"""What the real host has of ours is hidden, and /sys shows the machine's own interfaces."""
+_STAY = """
 ip link set lo up
 exec "$0" -I -S -c '
 import signal
@@ -47,11 +50,10 @@ while True:
     signal.pause()
 '
 """
-"""What the real host has of ours is hidden, and /sys shows the machine's own interfaces. Process 1 ignores SIGCHLD: the
-kernel then reaps what is orphaned to it."""
+"""Process 1 ignores SIGCHLD: the kernel then reaps what is orphaned to it."""
 _UNSHARE = [
     *("setpriv", "--pdeathsig", "KILL"),
-    *("unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"),
+    *("unshare", "--mount", "--uts", "--net", "--ipc", "--pid", "--fork", "--mount-proc", "--kill-child"),
 ]
 """Whoever makes a machine takes it along when it dies."""
 _READY_FILE = "run/wm-private/ready"
@@ -83,7 +85,7 @@ class Machine:
 
     def command(self, *command: str) -> list[str]:
         """The command line that runs `command` on this machine, seen from outside."""
-        return ["nsenter", "-t", str(self.init_pid), "-m", "-u", "-n", "-p", "--", *command]
+        return ["nsenter", "-t", str(self.init_pid), "-m", "-u", "-n", "-i", "-p", "--", *command]
 
     def run(
         self,
@@ -215,10 +217,13 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def machine(self, name: str, *, forwarding: bool = False) -> Machine:
-        """A new machine without any wire."""
+    def machine(
+        self, name: str, *, forwarding: bool = False, folders: str = _PRIVATE_FOLDERS, arguments: Sequence[str] = ()
+    ) -> Machine:
+        """A new machine without any wire. `folders` is the script that gives it its private folders, called with these
+        arguments; it makes /run/wm-private in what it makes its root."""
         process = subprocess.Popen(
-            [*_UNSHARE, "sh", "-c", _BECOME_MACHINE, sys.executable],
+            [*_UNSHARE, "sh", "-c", folders + _STAY, sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

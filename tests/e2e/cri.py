@@ -95,13 +95,14 @@ class Cri:
                 return bool(condition.get(2, [0])[0]), _text(condition, 4)
         return False, "the runtime says nothing of it"
 
-    def run_sandbox(self, name: str, *, ports: Mapping[int, int] | None = None) -> Sandbox:
-        """A running pod sandbox with these host ports, each to a port of the container. Raises grpc.RpcError."""
+    def run_sandbox(self, name: str, *, ports: Mapping[int, int] | None = None, parent: str = "") -> Sandbox:
+        """A running pod sandbox with these host ports, each to a port of the container; its control group is made below
+        that of `parent`. Raises grpc.RpcError."""
         config: dict[int, Value] = {
             1: {1: name, 2: f"uid-{name}", 3: "shop", 4: 0},
             2: name,
             5: [{1: 0, 2: container, 3: host} for host, container in (ports or {}).items()],
-            8: {1: f"/wm-{name}", 2: {}},
+            8: {1: f"{parent and '/'}{parent}/wm-{name}", 2: {}},
         }
         sandbox = Sandbox(name, config)
         sandbox.id = _text(self._call("RunPodSandbox", {1: config}), 1)

@@ -5,6 +5,7 @@ import io
 import json
 import platform
 import tarfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 NAME = "localhost/wmbox:1"
@@ -15,12 +16,16 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 def build_image() -> bytes:
     """The archive, as `ctr image import` and `podman load` take it; its command sleeps for an hour."""
-    layer = _layer()
-    config = json.dumps(
+    return pack(NAME, _layer(), {"Cmd": ["/bin/sleep", "3600"], "Env": ["PATH=/bin"]})
+
+
+def pack(name: str, layer: bytes, config: Mapping[str, object]) -> bytes:
+    """An archive of one layer, which is a tar; `config` is that of the containers."""
+    whole = json.dumps(
         {
             "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
-            "config": {"Cmd": ["/bin/sleep", "3600"], "Env": ["PATH=/bin"]},
+            "config": config,
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
         }
     ).encode()
@@ -28,35 +33,44 @@ def build_image() -> bytes:
         {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": _described("application/vnd.oci.image.config.v1+json", config),
+            "config": _described("application/vnd.oci.image.config.v1+json", whole),
             "layers": [_described("application/vnd.oci.image.layer.v1.tar", layer)],
         }
     ).encode()
-    names = {"io.containerd.image.name": NAME, "org.opencontainers.image.ref.name": NAME}
+    names = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
     index = json.dumps(
         {
             "schemaVersion": 2,
             "manifests": [{**_described("application/vnd.oci.image.manifest.v1+json", manifest), "annotations": names}],
         }
     ).encode()
-    blobs = {f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}": blob for blob in (layer, config, manifest)}
+    blobs = {f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}": blob for blob in (layer, whole, manifest)}
     return _archive({"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index, **blobs})
 
 
-def _layer() -> bytes:
+def build_layer(files: Mapping[str, bytes], *, links: Mapping[str, str], folders: Iterable[str]) -> bytes:
+    """A layer of executables and other files, all of them readable and executable for all."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
-        for folder in ("bin", "dev", "etc", "proc", "sys", "tmp", "www"):
+        for folder in folders:
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(entry)
-        _add(archive, "bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
-        _add(archive, "www/index.html", b"hello from the pod\n")
-        for applet in APPLETS:
-            entry = tarfile.TarInfo(f"bin/{applet}")
-            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+        for name, file in files.items():
+            _add(archive, name, file, mode=0o755)
+        for name, target in links.items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
             archive.addfile(entry)
     return content.getvalue()
+
+
+def _layer() -> bytes:
+    return build_layer(
+        {"bin/busybox": BUSYBOX.read_bytes(), "www/index.html": b"hello from the pod\n"},
+        links={f"bin/{applet}": "busybox" for applet in APPLETS},
+        folders=("bin", "dev", "etc", "proc", "sys", "tmp", "www"),
+    )
 
 
 def _archive(files: dict[str, bytes]) -> bytes:

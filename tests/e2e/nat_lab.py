@@ -2,10 +2,11 @@
 
 import re
 import signal
+import subprocess
 import tempfile
 import time
 from itertools import pairwise
-from typing import Self
+from typing import Protocol, Self
 
 from deploy.demo.lab import Lab, Machine, end
 from tests.e2e.conftest import SECRET_FILE
@@ -56,10 +57,16 @@ def pings(machine: Machine, address: str, *, seconds: float = 1.0) -> bool:
     return machine.run("ping", "-n", "-c1", f"-W{seconds:g}", address, check=False).returncode == 0
 
 
+class Place(Protocol):
+    """Where a program can be started."""
+
+    def start(self, *command: str, stdout: int) -> subprocess.Popen[str]: ...
+
+
 class Pings:
     """A hundred pings a second while the block runs; every answer is kept with its number and time."""
 
-    def __init__(self, machine: Machine, address: str, *, interval_s: float = 0.01) -> None:
+    def __init__(self, machine: Place, address: str, *, interval_s: float = 0.01) -> None:
         self._machine = machine
         self._command = ("ping", "-n", "-D", "-i", f"{interval_s:g}", address)
         self._answers: list[tuple[float, int]] = []

@@ -81,12 +81,16 @@ class Internet:
     def public(self, name: str) -> Machine:
         """A host with an address of the internet."""
         machine = self._lab.machine(name)
-        self._attach(machine)
+        self.attach(machine)
         return machine
 
     def address(self, machine: Machine) -> str:
         """The address of a public host or a router."""
         return self._addresses[machine.name]
+
+    def leg(self, machine: Machine) -> str:
+        """The interface of `core` that leads to a public host or a router."""
+        return self._leg_names[machine.name]
 
     def site(self, name: str, kind: NatKind, *, hairpin: bool = False, behind: Site | None = None) -> Site:
         """A router of this kind without hosts; `behind` another one, it is a double NAT."""
@@ -94,9 +98,9 @@ class Internet:
         self._lans += 1
         lan = f"10.{100 + self._lans}"
         if behind is None:
-            address = self._attach(router)
+            address = self.attach(router)
         else:
-            address = self._plug_in(behind, router)
+            address = self.plug_in(behind, router)
         site = Site(router, address, kind, hairpin, lan)
         self._configure(site)
         return site
@@ -104,7 +108,7 @@ class Internet:
     def host(self, name: str, site: Site) -> Machine:
         """One more host behind a router."""
         machine = self._lab.machine(name)
-        self._plug_in(site, machine)
+        self.plug_in(site, machine)
         return machine
 
     def behind(self, name: str, kind: NatKind) -> Machine:
@@ -114,7 +118,7 @@ class Internet:
     def renumber(self, machine: Machine) -> str:
         """Give a public host another address in the place of the one it has."""
         machine.ip("link", "delete", "wan")
-        return self._attach(machine)
+        return self.attach(machine)
 
     def block(self, source: str, destination: str, *, protocol: str = "udp") -> None:
         """Lose everything of this protocol from one address to another, in this direction."""
@@ -154,7 +158,8 @@ class Internet:
     def _rule(self, name: str, element: str, *, verb: str = "add") -> None:
         self.core.run("nft", f"{verb} element ip wm_lab {name} {{ {element} }}")
 
-    def _attach(self, machine: Machine) -> str:
+    def attach(self, machine: Machine) -> str:
+        """Give a machine a leg in the internet; its address."""
         number = self._legs
         self._legs += 1
         base = f"198.51.{100 + number // 64}"
@@ -165,7 +170,8 @@ class Internet:
         self._leg_names[machine.name] = f"leg{number}"
         return far
 
-    def _plug_in(self, site: Site, machine: Machine) -> str:
+    def plug_in(self, site: Site, machine: Machine) -> str:
+        """Put a machine behind a router; its address there."""
         number = len(site.hosts)
         near, far = f"{site.lan}.{number}.1", f"{site.lan}.{number}.2"
         self._lab.wire(machine, f"wan={far}/24", site.router, f"lan{number}={near}/24")

@@ -1,0 +1,100 @@
+"""What lasts: packets between pods while agents are updated, killed, and while the API server is down."""
+
+import time
+
+import pytest
+
+from deploy.demo.lab import wait_until
+from tests.e2e.cri import Cri
+from tests.e2e.nat_lab import Pings
+from tests.kubernetes.image import BOX
+from tests.kubernetes.pod import RunningPod, start_pods, web
+from tests.kubernetes.product import NAMESPACE, Mesh
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(420)]
+
+DOWN_S = 60.0
+"""So long the API server is away here; in the benchmark five minutes."""
+
+
+@pytest.fixture(scope="module")
+def web_pods(mesh: Mesh) -> list[RunningPod]:
+    """One on each node, that know each other's way."""
+    pods = start_pods(mesh.cluster, web("steady"))
+    for one in pods:
+        for other in pods:
+            wait_until(lambda one=one, other=other: one.answers(other.address), seconds=30, what="a first answer")  # type: ignore[misc]
+    return pods
+
+
+def flow(pods: list[RunningPod]) -> Pings:
+    """A hundred pings a second from a pod of n1 to one of n2."""
+    one = next(pod for pod in pods if pod.node == "n1")
+    other = next(pod for pod in pods if pod.node == "n2")
+    return Pings(one, other.address)
+
+
+def test_a_rolling_update_loses_no_packet(mesh: Mesh, web_pods: list[RunningPod]) -> None:
+    before = {name: mesh.agent_pod(name) for name in mesh.cluster.nodes}
+    with flow(web_pods) as pings:
+        wait_until(lambda: True, seconds=1, what="the first pings")
+        pings.mark()
+        mesh.cluster.kubectl("-n", NAMESPACE, "rollout", "restart", "daemonset/weavemesh")
+        mesh.wait_for_agents()
+        time.sleep(2)  # what the last agent does after it is ready
+    assert not set(before.values()) & {mesh.agent_pod(name) for name in mesh.cluster.nodes}
+    assert pings.answers() and pings.lost_since_mark() == 0
+
+
+def test_a_killed_agent_loses_no_packet_and_comes_back(mesh: Mesh, web_pods: list[RunningPod]) -> None:
+    machine = mesh.cluster.nodes["n2"].machine
+    killed = mesh.agent_pid("n2")
+    with flow(web_pods) as pings:
+        pings.mark()
+        machine.run("kill", "-9", str(killed))
+        wait_until(lambda: _restarted(mesh, "n2", killed), seconds=90, what="the agent to be started again")
+        mesh.wait_for_agents()
+        time.sleep(2)
+    assert pings.answers() and pings.lost_since_mark() == 0
+    assert mesh.status("n2")["ok"]
+
+
+def test_without_the_api_server_everything_goes_on(mesh: Mesh, web_pods: list[RunningPod]) -> None:
+    """Pods talk, an agent that is killed comes back by itself, and pods made by the runtime get addresses."""
+    cluster = mesh.cluster
+    taken = {pod.address for pod in web_pods}
+    with flow(web_pods) as pings, Cri(cluster.nodes["n2"].socket) as cri:
+        pings.mark()
+        cluster.control.stop_api()
+        stopped = time.monotonic()
+        try:
+            killed = mesh.agent_pid("n2")
+            cluster.nodes["n2"].machine.run("kill", "-9", str(killed))
+            wait_until(lambda: _restarted(mesh, "n2", killed), seconds=90, what="the agent to be started again")
+            wait_until(lambda: cri.network_is_ready()[0], seconds=30, what="the runtime's network")
+            sandboxes = []
+            try:
+                for number in range(10):
+                    made = cri.run_sandbox(f"direct{number}", parent=cluster.nodes["n2"].cgroup)
+                    sandboxes.append(made)  # one by one: what was made before a failure is removed
+                addresses = [one.addresses[0] for one in sandboxes]
+                assert len(set(addresses) | taken) == len(addresses) + len(taken)
+                container = cri.run_container(sandboxes[0], BOX, "sleep", "1000")
+                assert "1 packets received" in cri.execute(container, "ping", "-c1", "-W5", web_pods[0].address)
+                wait_until(lambda: time.monotonic() > stopped + DOWN_S, seconds=DOWN_S, what="the rest of the time")
+            finally:
+                for sandbox in sandboxes:
+                    cri.stop_sandbox(sandbox)
+                    cri.remove_sandbox(sandbox)
+        finally:
+            cluster.control.start_api()
+        mesh.wait()
+        time.sleep(2)
+    assert pings.answers() and pings.lost_since_mark() == 0
+
+
+def _restarted(mesh: Mesh, node: str, killed: int) -> bool:
+    """Another agent answers there: asked on the node, since the API server may be away."""
+    machine = mesh.cluster.nodes[node].machine
+    pids = machine.processes("weavemesh kubernetes agent$")
+    return bool(pids) and killed not in pids and mesh.is_ready(node)

@@ -171,6 +171,7 @@ class Agent:
             chose=lambda peer: self._book.changed(peer),
             seen_elsewhere=self._publish,
             moved=self._move,
+            lost=lambda: self._reconciler.changed(),
         )
 
     @classmethod

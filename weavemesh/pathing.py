@@ -82,12 +82,14 @@ class PathFinder:
         chose: Callable[[PeerName], None],
         seen_elsewhere: Callable[[], None],
         moved: Callable[[tuple[IPAddress, ...]], None],
+        lost: Callable[[], None],
     ) -> None:
-        """`carried` tells how many octets the device has carried."""
+        """`carried` tells how many octets the device has carried; `lost` is called when it is not that device."""
         self._name, self._port = name, port
         self._tunnel, self._carried, self._probes = tunnel, carried, probes
         self._send_call, self._report = send_call, report
         self._chose, self._seen_elsewhere, self._moved = chose, seen_elsewhere, moved
+        self._lost = lost
         self._relays = relays
         self._known: dict[PeerName, Known] = {}
         self._secrets: dict[PeerName, tuple[object, Known]] = {}
@@ -310,11 +312,14 @@ class PathFinder:
         except OSError:
             return
         try:
-            before = await self._tunnel.host_addresses()
+            before, carried = await self._tunnel.host_addresses(), self._carried()
             self._driver.feed(pathevent.AddressesChanged(before))
             while True:
                 await watch.changed()
                 await asyncio.sleep(ADDRESSES_SETTLE_S)
+                carried, carried_before = self._carried(), carried
+                if carried < carried_before:  # with a device go its addresses and routes; a new one counts from nothing
+                    self._lost()
                 addresses = await self._tunnel.host_addresses()
                 if addresses != before:
                     before = addresses

@@ -23,6 +23,11 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=PROJECT / "dist", help="folder for the archives (default: dist)")
     parser.add_argument("--root", type=Path, help="write the files into this folder instead of an archive")
     parser.add_argument(
+        "--locked",
+        action="store_true",
+        help="with the pinned Debian packages or not at all",
+    )
+    parser.add_argument(
         "--lock", action="store_true", help="pin the Debian packages that the archive has today, build nothing"
     )
     arguments = parser.parse_args()
@@ -31,7 +36,7 @@ def main() -> int:
             if arguments.lock:
                 print(f"{debian.lock_file(architecture).name}: {len(debian.write_lock(architecture))} packages")
             else:
-                _build(architecture, arguments.output, arguments.root)
+                _build(architecture, arguments.output, arguments.root, locked=arguments.locked)
     except ImageError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
@@ -51,10 +56,10 @@ def _architectures(named: list[str] | None) -> list[str]:
     return chosen
 
 
-def _build(architecture: str, output: Path, root: Path | None) -> None:
+def _build(architecture: str, output: Path, root: Path | None, *, locked: bool) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="weavemesh-image-") as work:
-        built = tree.build(architecture, Path(work))
+        built = tree.build(architecture, Path(work), locked=locked)
         if root is not None:
             root.mkdir(parents=True, exist_ok=True)
             tree.merge(built, root)

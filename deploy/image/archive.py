@@ -1,7 +1,7 @@
 """Writes folders as the layers of an image, in the form that `docker save` writes and every engine reads.
 
-The bytes depend on the files' names, contents and modes alone: entries are sorted, owned by root, and as old as Unix. So
-a layer that did not change is the same layer, and an upgrade fetches only the others. What files say is not looked at.
+The bytes depend on the files' names, contents and modes alone: entries are sorted, owned by root, and as old as Unix.
+So a layer that did not change is the same layer, and an upgrade fetches only the others.
 """
 
 import hashlib

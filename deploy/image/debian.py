@@ -1,7 +1,7 @@
 """Debian's part of the image: packages named by a lock file, fetched by apt, unpacked without their scripts.
 
-apt works in a folder of its own, with this machine's sources and settings: so any architecture can be asked for, and the
-machine's own lists and packages stay as they are. What is fetched is believed only if its hash is the lock's.
+apt works in a folder of its own, with this machine's sources and settings: so any architecture can be asked for, and
+the machine's own lists and packages stay as they are. What is fetched is believed only if its hash is the lock's.
 """
 
 import fnmatch
@@ -23,6 +23,10 @@ _HEADER = "# Debian packages of the image for {}: name, version, SHA256. `make i
 
 class ImageError(Exception):
     """The image cannot be built; the text says why and what to do."""
+
+
+class PackageGone(ImageError):
+    """The archive has another version of a pinned package by now."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,6 +59,14 @@ def read_lock(architecture: str) -> list[Package]:
 
 def write_lock(architecture: str) -> list[Package]:
     """Pins what the archive has today."""
+    packages = newest(architecture)
+    lines = [f"{package.name} {package.version} {package.sha256}\n" for package in packages]
+    lock_file(architecture).write_text(_HEADER.format(architecture) + "".join(lines))
+    return packages
+
+
+def newest(architecture: str) -> list[Package]:
+    """What the archive has today."""
     apt = _Apt(architecture)
     apt.update()
     plan = apt.run("-s", "--no-install-recommends", "install", *content.PACKAGES)
@@ -66,8 +78,6 @@ def write_lock(architecture: str) -> list[Package]:
         packages.append(Package(name, chosen[name], sha256))
     if len(packages) != len(wanted):
         raise ImageError(f"apt told the hashes of {len(packages)} packages of {len(wanted)}; is its index complete?")
-    lines = [f"{package.name} {package.version} {package.sha256}\n" for package in sorted(packages)]
-    lock_file(architecture).write_text(_HEADER.format(architecture) + "".join(lines))
     return sorted(packages)
 
 
@@ -81,14 +91,14 @@ def fetch(architecture: str, packages: Sequence[Package]) -> list[Path]:
 
 
 def unpack(files: Sequence[Path], root: Path) -> None:
-    """Puts packages' files into a folder as Debian lays them out today, with /lib inside /usr, less what is left out."""
+    """Puts packages' files into a folder as Debian lays them out, with /lib inside /usr, less what is left out."""
     for file in files:
         listing = subprocess.run(["dpkg-deb", "--fsys-tarfile", file], check=True, capture_output=True).stdout
         with tarfile.open(fileobj=io.BytesIO(listing)) as archive:
             for member in archive:
-                path = member.name.removeprefix("./")
+                path = _merged(member.name.removeprefix("./"))
                 if not member.isdir() and not _left_out(path):
-                    _put(archive, member, root / _merged(path))
+                    _put(archive, member, root / path)
 
 
 def _download(architecture: str, packages: Sequence[Package]) -> None:
@@ -98,9 +108,9 @@ def _download(architecture: str, packages: Sequence[Package]) -> None:
         try:
             apt.run("download", f"{package.name}={package.version}")
         except ImageError as error:
-            raise ImageError(
-                f"{package.name} {package.version} ({architecture}), which {lock_file(architecture).name} pins, cannot be "
-                f"had: {error}. If the archive has a newer one, run `make image-lock`, read what changed, and commit it"
+            raise PackageGone(
+                f"{package.name} {package.version} ({architecture}), which {lock_file(architecture).name} pins, cannot "
+                f"be had: {error}. If the archive has a newer one: `make image-lock`, read what changed, commit it"
             ) from error
         found = next(apt.downloads.glob(f"{package.name}_*.deb"))
         if not _is(found, package.sha256):

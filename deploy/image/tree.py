@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,17 +42,17 @@ def own_architecture() -> str:
     raise ImageError(f"the image is not built on {platform.machine()} machines")
 
 
-def build(architecture: str, work: Path) -> Tree:
-    """Builds all in a folder that is there and empty."""
+def build(architecture: str, work: Path, *, locked: bool = False) -> Tree:
+    """Builds all in a folder that is there and empty; `locked` with the pinned packages or not at all."""
     tree = Tree(work / "debian", work / "python", work / "weavemesh")
-    _build_debian(architecture, tree.debian)
+    _build_debian(architecture, tree.debian, locked=locked)
     for file in wheel.fetch(architecture):
         wheel.unpack(file, tree.python)
     _build_own(architecture, tree.weavemesh, work)
     interpreter = tree.debian
     if architecture != own_architecture():
         interpreter = work / "interpreter"
-        _build_debian(own_architecture(), interpreter)
+        _build_debian(own_architecture(), interpreter, locked=locked)
     for folder in (tree.debian, tree.python, tree.weavemesh):
         _compile(folder, interpreter)
     for stale in interpreter.rglob("*.new-*"):
@@ -66,8 +67,16 @@ def merge(tree: Tree, root: Path) -> None:
     (root / "tmp").chmod(0o1777)
 
 
-def _build_debian(architecture: str, root: Path) -> None:
-    debian.unpack(debian.fetch(architecture, debian.read_lock(architecture)), root)
+def _build_debian(architecture: str, root: Path, *, locked: bool) -> None:
+    try:
+        files = debian.fetch(architecture, debian.read_lock(architecture))
+    except debian.PackageGone as gone:
+        if locked:
+            raise
+        # Debian's archive holds the newest only: an old lock must not keep anybody from having an image at all.
+        print(f"image: {gone}; this one is built of what the archive has today", file=sys.stderr)
+        files = debian.fetch(architecture, debian.newest(architecture))
+    debian.unpack(files, root)
     for folder in content.FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
     links = dict(content.LINKS) | ({"lib64": "usr/lib64"} if (root / "usr/lib64").is_dir() else {})
@@ -96,8 +105,14 @@ def _build_own(architecture: str, root: Path, work: Path) -> None:
 
 
 def _executable(machine: str) -> Path:
-    path = wheel.PROJECT / "build" / f"cni-{machine}" / "weavemesh"
+    """By the compiler of `make setup` for this machine, by one that takes a minute to install for others."""
+    own = machine == platform.machine()
+    path = wheel.PROJECT / "build" / ("cni" if own else f"cni-{machine}") / "weavemesh"
     source = wheel.PROJECT / "weavemesh" / "cni" / "shim.c"
+    if own and not path.exists():
+        raise ImageError("the CNI executable is not built; `make setup` does it")
+    if own:
+        return path
     if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
         # It also fails when only the other architecture cannot be built.
         subprocess.run([wheel.PROJECT / "scripts" / "executables.sh"], check=False, stdout=subprocess.DEVNULL)

@@ -1,7 +1,7 @@
 """Python's part of the image: the wheels of our dependencies as constraints.txt pins them, and our own.
 
-Which packages those are is what this project and they name as their needs, read from what `make setup` installed. A wheel
-is believed only if its hash is in constraints.txt.
+Which packages those are is what this project and they name as their needs, read from what `make setup` installed. A
+wheel is believed only if its hash is in constraints.txt.
 """
 
 import fnmatch
@@ -66,9 +66,15 @@ def fetch(architecture: str) -> list[Path]:
 
 
 def build_own(folder: Path) -> Path:
-    """This project's wheel, made in that folder."""
-    shutil.rmtree(PROJECT / "build" / "lib", ignore_errors=True)  # or files that are gone would get into the wheel
-    _pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(PROJECT))
+    """This project's wheel, made in that folder.
+
+    From a copy of the source: what other builds leave in `build/`, or write there meanwhile, must not get into it.
+    """
+    source = folder / "source"
+    shutil.copytree(
+        PROJECT, source, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests")
+    )
+    _pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source))
     return next(folder.glob("weavemesh-*.whl"))
 
 

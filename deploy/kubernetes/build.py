@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("namespace", "rbac", "agent", "wireguard")
+PARTS = {"namespace": "agent", "rbac": "agent", "agent": "agent", "wireguard": "wireguard"}
+"""File and folder, in the order in which they are applied."""
 HEAD = """\
 # weavemesh on Kubernetes 1.20 and newer. Made from base/ by build.py: change it there.
 # It needs the cluster secret, which one command makes (docs/kubernetes.md):
@@ -50,7 +51,7 @@ def template(part: str) -> str:
 
 def base(part: str) -> str:
     """The source of a part."""
-    return (HERE / "base" / f"{part}.yaml").read_text(encoding="utf-8")
+    return (HERE / "base" / PARTS[part] / f"{part}.yaml").read_text(encoding="utf-8")
 
 
 def made() -> dict[Path, str]:

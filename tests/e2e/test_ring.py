@@ -118,6 +118,44 @@ def test_a_dead_peer_is_removed_by_two_at_once_and_comes_back_to_be_told(
     assert again.answers(str(far.ipv4))
 
 
+def test_two_that_remove_a_peer_while_they_cannot_talk_never_both_own_its_addresses(
+    trio: tuple[Machine, Machine, Machine],
+) -> None:
+    one, two, three = trio
+    one.weavemesh("up", "--ipalloc-range", RANGE)
+    for machine in (two, three):
+        machine.weavemesh("up", "--ipalloc-range", RANGE, "192.0.2.1")
+    one.add_pod("pod1"), two.add_pod("pod1")
+    lost = three.add_pod("pod1")
+    wait_until(lambda: all(is_all_well(machine) for machine in trio), seconds=15, what="all to be well")
+    one.run("nft", "add table inet wmcut; add chain inet wmcut in { type filter hook prerouting priority raw; }")
+    one.run("nft", "add rule inet wmcut in ip saddr 192.0.2.2 tcp dport 6783 drop")
+    one.run("nft", "add rule inet wmcut in ip saddr 192.0.2.2 tcp sport 6783 drop")
+    kill_agent(three)
+
+    def alone(machine: Machine, *others: str) -> bool:
+        told = machine.weavemesh("status", check=False).stdout
+        return all(f"({other}) is unreachable" in told for other in others)
+
+    wait_until(lambda: alone(one, "two", "three") and alone(two, "one", "three"), seconds=30, what="gossip to be cut")
+    removals = [machine.start(str(BIN / "weavemesh"), "rmpeer", "three", stdout=-1) for machine in (one, two)]
+    told = [process.communicate(timeout=30)[0] for process in removals]
+    assert [process.returncode for process in removals] == [0, 0], told
+
+    owned = {machine.name: map(IPv4Network, owners(machine)[machine.name]) for machine in (one, two)}
+    addresses = [{address for block in blocks for address in block} for blocks in owned.values()]
+    assert addresses[0].isdisjoint(addresses[1])
+    assert all(lost.ipv4 not in mine for mine in addresses)  # each waits for the other
+
+    one.run("nft", "delete table inet wmcut")
+
+    def settled() -> bool:
+        return owners(one) == owners(two) and owners(one).keys() == {"one", "two"}
+
+    wait_until(settled, seconds=30, what="one of them to own its addresses")
+    assert sum(IPv4Network(block).num_addresses for blocks in owners(one).values() for block in blocks) == 64
+
+
 def test_a_peer_that_is_removed_while_it_runs_takes_its_overlay_down_and_says_why(
     pair: tuple[Machine, Machine],
 ) -> None:

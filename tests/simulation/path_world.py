@@ -33,6 +33,7 @@ from weavemesh.overlay.pathevent import (
 )
 from weavemesh.overlay.probe import (
     ProbeAnswered,
+    ProbeAtOnce,
     ProbeName,
     Prober,
     ProbeTargets,
@@ -310,6 +311,8 @@ class World:
                     if not tunnel.has_session:
                         tunnel.tried_at = -1e9
                     self._send_inside(host, peer, "keepalive", 0)
+                    if host.prober is not None:
+                        host.prober.receive(ProbeAtOnce(ProbeName(peer)), self.now)
                     host.changes.setdefault(peer, []).append(self.now)
             case SendCall(peer=peer, call=call):
                 self._note(host, f"calls {peer} {call}")

@@ -32,6 +32,8 @@ CHAINED = {
     "bandwidth": ("bandwidth", "bandwidth annotations of pods have no effect"),
 }
 """Plugins that others maintain, by the capability that each serves, and what is missing without them."""
+RETIRED = "99-weavemesh.conflist"
+"""The configuration on its way out: runtimes take the first by name."""
 _TEMPORARY = ".weavemesh-new-"
 """Begins the names of files that are not finished; none of the endings that runtimes load."""
 _STALE_S = 60.0
@@ -75,6 +77,7 @@ def install_configuration(conf_dir: Path, *, force: bool, chain: Sequence[Mappin
             sentences = [f"kept {config}, which was changed (--force replaces it)"]
         else:
             sentences = [_put(config, content, mode=0o644)]
+        (conf_dir / RETIRED).unlink(missing_ok=True)
         others = [one.name for one in _configurations(conf_dir) if one.name < config.name]
     except OSError as error:
         raise _unwritable(error) from error
@@ -105,11 +108,30 @@ def uninstall(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def retire_configuration(conf_dir: Path) -> list[str]:
+    """Let any other network's configuration go before ours; what was done, as sentences. UserError.
+
+    Ours stays for the pods that are there: with no configuration at all, containerd deletes no pod any more.
+    """
+    config, retired = conf_dir / _first(CONFIGURATIONS).name, conf_dir / RETIRED
+    try:
+        if not config.exists():
+            return []
+        _put(retired, config.read_bytes(), mode=0o644)
+        config.unlink()
+    except OSError as error:
+        raise _unwritable(error) from error
+    return [f"renamed {config} to {retired.name}, behind any other network's"]
+
+
 def remove_configuration(conf_dir: Path, *, force: bool) -> list[str]:
     """Runtimes call no longer; what was done, as sentences. UserError for one that was changed, without `force`."""
     configuration = _first(CONFIGURATIONS)
     config = conf_dir / configuration.name
     try:
+        if (conf_dir / RETIRED).exists():
+            (conf_dir / RETIRED).unlink()
+            return [f"removed {conf_dir / RETIRED}", *_swept(conf_dir)]
         if not config.exists():
             return _swept(conf_dir)
         if config.read_bytes() != configuration.read_bytes() and not force:

@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,7 +26,11 @@ def agent(arguments: argparse.Namespace) -> int:
     """Run the agent of this node until it is told to stop."""
     from weavemesh.daemon import run_agent
     from weavemesh.kube.agent import Folders, Installer, run_on_node
+    from weavemesh.weavenet import translate
 
+    variables, sentences = translate(os.environ)
+    os.environ.update(variables)
+    _tell(sentences)
     environment = dict(os.environ)  # a secret that is in it is taken out of the process's own
     folders = Folders(state_dir(arguments), run_dir(arguments))
     installer = Installer(
@@ -90,13 +95,14 @@ def uninstall(arguments: argparse.Namespace) -> int:
     from weavemesh.cli.down import forget
     from weavemesh.kernel.removal import pods_left
 
-    _tell(cni.remove_configuration(Path(arguments.conf_dir), force=True))
-    # A pod is deleted with the executable; without it the kubelet would try for ever.
+    _tell(cni.retire_configuration(Path(arguments.conf_dir)))
+    # A pod is deleted with the configuration and the executable; without them the kubelet would try for ever.
     while left := asyncio.run(pods_left()):
         remark(f"waiting for {left} {'pod' if left == 1 else 'pods'} of this node to be deleted")
         if not arguments.wait:
             break
         time.sleep(PODS_LOOK_S)
+    _tell(cni.remove_configuration(Path(arguments.conf_dir), force=True))
     _tell(forget(arguments))
     if not left:
         _tell(cni.remove_executables(Path(arguments.bin_dir)))
@@ -108,5 +114,5 @@ def uninstall(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(sentences: list[str]) -> None:
+def _tell(sentences: Sequence[str]) -> None:
     print_sentences(sentences, as_json=False)

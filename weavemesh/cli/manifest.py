@@ -29,6 +29,7 @@ MANIFESTS: Final = (
 OPTIONS: Final = (
     "ipalloc_range",
     "ipalloc_default_subnet",
+    "port",
     "mtu",
     "rotate_key_every",
     "metrics_addr",

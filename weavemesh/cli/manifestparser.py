@@ -26,6 +26,7 @@ def add_manifest(commands: Commands, add: Add) -> None:
     agents = manifest.add_argument_group("the agents, as for `weavemesh up`")
     agents.add_argument("--ipalloc-range", metavar="CIDR", help="addresses for pods (10.32.0.0/12)")
     agents.add_argument("--ipalloc-default-subnet", metavar="CIDR", help="the part of it that pods' are taken from")
+    agents.add_argument("--port", help="TCP for control links and UDP for WireGuard (6783)")
     agents.add_argument("--mtu", help="the most for each path (auto)")
     agents.add_argument("--rotate-key-every", metavar="TIME", help="a new WireGuard key so often (never)")
     agents.add_argument("--metrics-addr", metavar="ADDRESS:PORT", help="for Prometheus (0.0.0.0:6782; none: not)")

@@ -8,10 +8,12 @@ failure there is logged once and tried again: the agent goes on without. Decides
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
-from logging import INFO, WARNING
+from logging import ERROR, INFO, WARNING
 from typing import Final, Literal
 
+import msgspec
 from msgspec import Struct
 
 from weavemesh.api.client import AgentNotRunning, ApiClient
@@ -91,7 +93,7 @@ class Companion:
     def start(self) -> None:
         """Begin. The threads end with the process: they hold nothing that must be given back."""
         for work in (self._watch, self._act):
-            threading.Thread(target=work, name=f"kubernetes{work.__name__}", daemon=True).start()
+            threading.Thread(target=_keep_going, args=(work,), name=f"kubernetes{work.__name__}", daemon=True).start()
 
     def _watch(self) -> None:
         """Follow the nodes for ever."""
@@ -116,7 +118,10 @@ class Companion:
     def _follow(self, cluster: Cluster, version: str, nodes: dict[str, Node]) -> str:
         """One watch: until the server ends it; the version to go on from."""
         for event in cluster.watch(version):
-            node = event.node()
+            try:
+                node = event.node()
+            except msgspec.ValidationError as error:
+                raise ClusterError(f"it tells of a node that is none ({error})") from error
             version = node.metadata.resource_version or version
             if event.type == "BOOKMARK":
                 continue
@@ -228,6 +233,19 @@ class Companion:
 
     def _settled(self) -> None:
         self._complaint = None
+
+
+def _keep_going(work: Callable[[], None]) -> None:
+    """A bug here must not end the agent, nor be overlooked."""
+    while True:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - see above
+            lines = traceback.format_exception(error)
+            log(ERROR, Event.CLUSTER_FAILED, reason=f"{type(error).__name__}: {error}", traceback="".join(lines))
+            time.sleep(RETRY_S_MAX)
+        else:
+            return
 
 
 def _same(one: Node, other: Node) -> bool:

@@ -15,13 +15,15 @@ intervals.
 *Relay.* Where no answer has come within `RELAY_AFTER_S`, a relay is used. Of two peers the one with the smaller name,
 the *elder*, chooses: so they never choose differently. It takes those relays that both reach directly with the smallest
 sum of round-trip times, calls the other, and both bind there. The elder sends over the first at which both are bound;
-the other follows. As only who is reached directly is a relay, no relay is reached over another, and there are no loops.
+the other follows. Each later call names the relay in use again: so an end that went astray, or started anew, comes
+back to it. As only who is reached directly is a relay, no relay is reached over another, and there are no loops.
 
 *Switching.* The device's endpoint is changed only to a path that has been proven. WireGuard itself follows the other
 end's packets; those still on their way over the former path turn it back, so the endpoint is set a few times again.
 
-*Failure.* The tunnel's silence (several questions inside it without an answer) or the other's word starts a search, and
-a relay is chosen at once unless the direct path answers a knock. A relay whose path is lost is avoided for a while.
+*Failure.* The tunnel's silence (several questions inside it without an answer) or the other's word, that it is lost or
+bound at a relay, starts a search, and a relay is chosen at once unless the direct path answers a knock. A relay whose
+path is lost is avoided for a while.
 
 *Bounds.* Knocks in searches come out of one purse; bindings are as many as relayed peers, twice at most.
 """
@@ -125,8 +127,8 @@ class Paths:
             case pathevent.CallHeard(peer=peer, call=call):
                 self._called(peer, way, call, now)
             case pathevent.TunnelAnswered(rtt_s=rtt_s):
-                if not leads_over_who_is_direct(self._ways, way):
-                    return  # what is on its way still arrives
+                if not leads_over_who_is_direct(self._ways, way) or (way.via == DIRECT and not way.is_direct):
+                    return  # what is on its way still arrives; and it may have come over the relay that the other uses
                 if way.silent_since is not None:
                     way.recover(now)
                     self._voice.say(pathevent.PathsChanged())
@@ -161,10 +163,10 @@ class Paths:
     def _called(self, peer: PeerName, way: Way, call: pathevent.Call, now: float) -> None:
         is_news = [way.hear(endpoint, now) for endpoint in reversed(call.endpoints)]
         way.told_relays = dict(call.relays)
-        if call.lost and way.is_direct:
-            self._voice.knock(peer, way.endpoint, now)  # an answer shows that the caller is only late to know
+        if way.is_direct and (call.lost or call.use):
+            # An answer shows that the caller is only late to know. The tunnel's would not: it may come over a relay.
+            self._voice.knock(peer, way.endpoint, now)
             way.relay_at = min(way.relay_at, now + self._relay_after_s(now))
-            way.searching_since = min(way.searching_since, now)
         elif call.lost and way.is_relayed and now - way.proven_at > 1.0:
             self._doubt(peer, now)
         elif not way.is_direct and (any(is_news) or call.lost or way.next_round_at == inf):
@@ -307,9 +309,6 @@ class Paths:
     # -- relays ---------------------------------------------------------------------------------------
 
     def _choose_relay(self, peer: PeerName, way: Way, now: float) -> None:
-        if way.is_direct and way.proven_at >= way.searching_since:
-            way.searching_since = inf
-            return
         if way.is_direct:
             self._doubt(peer, now)
         if way.is_relayed:
@@ -319,7 +318,7 @@ class Paths:
             if relay not in way.bindings:
                 self._bind(peer, way, relay, now)
         if way.bindings and self._is_elder(peer):
-            self._voice.call(self._ways, peer, now, reply=way.told_relays is None, use=tuple(way.bindings))
+            self._voice.call(self._ways, peer, now, reply=way.told_relays is None, at_once=True)
         else:
             # Relays may still be looking for us, or the other for them: it is asked once more.
             self._voice.call(self._ways, peer, now, reply=True)
@@ -331,7 +330,7 @@ class Paths:
         best = next(iter(relays_between(self._ways, peer, now)), None)
         if best is not None and best not in way.bindings and is_better(self._ways, peer, best, now):
             self._bind(peer, way, best, now)
-            self._voice.call(self._ways, peer, now, reply=False, use=(best,))
+            self._voice.call(self._ways, peer, now, reply=False, at_once=True)
 
     def _bind(self, peer: PeerName, way: Way, relay: PeerName, now: float) -> None:
         endpoint = free_port(self._ways, relay)

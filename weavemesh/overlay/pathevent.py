@@ -37,7 +37,7 @@ class Call(Struct, frozen=True):
     relays: tuple[tuple[PeerName, float], ...]
     """Peers that the caller reaches directly and that forward, with the round-trip time in seconds."""
     use: tuple[PeerName, ...]
-    """Relays at which both are to bind; only the elder of the two says so."""
+    """Relays at which the caller is bound, the one in use first: where the elder of the two is, the other binds too."""
     lost: bool
     """The caller has no path that works; the other's may not either."""
     reply: bool

@@ -62,13 +62,17 @@ class PathVoice:
             del self._knocks[nonce]
 
     def call(
-        self, ways: Mapping[PeerName, Way], peer: PeerName, now: float, *, reply: bool, use: tuple[PeerName, ...] = ()
+        self, ways: Mapping[PeerName, Way], peer: PeerName, now: float, *, reply: bool, at_once: bool = False
     ) -> None:
-        """Call the peer, unless it cannot be or was a moment ago."""
+        """Call the peer, unless it cannot be, or was a moment ago and this is not to be said at once.
+
+        Each call names the relays at which we are bound: the other may not have heard of them, or have started anew.
+        """
         way = ways[peer]
-        if not way.peer.in_touch or (not use and now - way.called_at < pathtime.CALL_INTERVAL_S):
+        if not way.peer.in_touch or (not at_once and now - way.called_at < pathtime.CALL_INTERVAL_S):
             return
         way.called_at = now
         lost = not (way.is_direct or way.is_relayed)
+        use = way.bound_at()[: pathtime.RELAYS_AT_ONCE]
         call = Call(self._seen_as(), reached_relays(ways, but=peer), use, lost, reply)
         self._outputs.append(SendCall(peer, call))

@@ -10,9 +10,9 @@ Each peer with an address in the mesh has one `Probing`. A fresh one is asked wh
 together are asked `IDLE_PROBES_PER_SECOND` times a second: so the cost of probing does not grow with the mesh. When
 many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a handshake.
 A question without an answer after a few round-trip times is asked again at short intervals; several in a row without
-any make the tunnel *silent*, which is told once. While this host itself comes late to its own timer, or answers
-take long in general, nobody is blamed (`patience.py`). A probe that is not answered within `ANSWER_TIMEOUT_S` counts
-as lost.
+any make the tunnel *silent*, which is told once for each path. While this host itself comes late to its own timer, or
+answers take long in general, nobody is blamed (`patience.py`). A probe that is not answered within `ANSWER_TIMEOUT_S`
+counts as lost.
 """
 
 from collections.abc import Mapping
@@ -108,7 +108,7 @@ class TunnelAlive(Struct, frozen=True):
 
 
 class TunnelDead(Struct, frozen=True):
-    """Output: several questions in a row had no answer; told once in a silence."""
+    """Output: several questions in a row had no answer; told once in a silence, and once on each other path in it."""
 
     peer: ProbeName
 
@@ -143,6 +143,8 @@ class _Probing(Struct):
     rtt_s: float | None = None
     last_answer: float | None = None
     silent: bool = False
+    is_told: bool = False
+    """That it is silent, on the path as it is now."""
     unanswered: list[float] = field(default_factory=list)
     """When the questions were asked that had no answer since the last one that had."""
     lost: list[bool] = field(default_factory=list)
@@ -189,6 +191,8 @@ class Prober:
                 self._answered(event, now)
             case ProbeAtOnce(peer=peer):
                 if (probing := self._probings.get(peer)) is not None:
+                    probing.is_told = False  # a silence on this path is another
+                    probing.unanswered.clear()
                     self._ask_at(now, peer, probing)
             case _:
                 assert_never(event)
@@ -266,9 +270,9 @@ class Prober:
         """Ask, or find that it is silent; and see when to look at it again."""
         patience_s = self._patience.stretch(probing.patience_s(), now)
         overdue = len(probing.unanswered) and now - probing.unanswered[-1] >= patience_s
-        was_alive = probing.last_answer is not None and not probing.silent
-        if was_alive and overdue and len(probing.unanswered) >= SILENT_AFTER_QUESTIONS:
-            probing.silent = True
+        is_news = probing.last_answer is not None and not probing.is_told
+        if is_news and overdue and len(probing.unanswered) >= SILENT_AFTER_QUESTIONS:
+            probing.silent = probing.is_told = True
             self._outputs.append(TunnelDead(name))
         nonce = self._rng.getrandbits(64)
         self._waiting[nonce] = (name, now)
@@ -298,7 +302,7 @@ class Prober:
         self._patience.answered(sample)
         is_first = probing.last_answer is None or probing.silent
         probing.rtt_s = sample if probing.rtt_s is None else probing.rtt_s + RTT_SMOOTHING * (sample - probing.rtt_s)
-        probing.last_answer, probing.silent = now, False
+        probing.last_answer, probing.silent, probing.is_told = now, False, False
         probing.unanswered.clear()
         probing.note(lost=False)
         # Never in the past: an answer may come later than the next question would have been due.

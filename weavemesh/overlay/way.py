@@ -114,6 +114,11 @@ class Way(Struct):
             del self.heard[next(iter(self.heard))]
         return is_new
 
+    def bound_at(self) -> tuple[PeerName, ...]:
+        """Relays at which we are bound for it: the one in use, then the others, the newest first."""
+        newest_first = reversed(self.bindings)
+        return tuple(sorted(newest_first, key=lambda relay: relay != self.via))
+
     def direct_rtt(self) -> float | None:
         """The round-trip time of the direct path in use."""
         return self.rtt.get(self.endpoint) if self.endpoint is not None and self.is_direct else None

@@ -54,9 +54,12 @@ def test_all_is_made_from_the_base() -> None:
 
 
 def test_every_part_of_the_base_is_in_all_of_them() -> None:
-    parts = [f"{part}.yaml" for part in builder().PARTS]
-    assert yaml.safe_load((KUBERNETES / "base" / "kustomization.yaml").read_text())["resources"] == parts
-    assert sorted(path.name for path in (KUBERNETES / "chart" / "weavemesh" / "templates").iterdir()) == sorted(parts)
+    parts = builder().PARTS
+    for folder in set(parts.values()):
+        resources = yaml.safe_load((KUBERNETES / "base" / folder / "kustomization.yaml").read_text())["resources"]
+        assert resources == [f"{part}.yaml" for part, home in parts.items() if home == folder]
+    templates = KUBERNETES / "chart" / "weavemesh" / "templates"
+    assert sorted(path.stem for path in templates.iterdir()) == sorted(parts)
 
 
 def kubectl() -> str:
@@ -141,7 +144,7 @@ def test_every_mount_has_its_volume_and_every_volume_its_mount(name: str) -> Non
 
 def test_every_right_and_every_mount_of_the_daemonsets_has_its_reason_before_it() -> None:
     for part in ("agent", "wireguard"):
-        text = (KUBERNETES / "base" / f"{part}.yaml").read_text()
+        text = (KUBERNETES / "base" / part / f"{part}.yaml").read_text()
         found = re.findall(r"(.*)\n +- (name: .+\n +mountPath: .+|[A-Z_]+)\n", text)
         assert len(found) > 2
         for before, right in found:

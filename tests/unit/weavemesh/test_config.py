@@ -35,6 +35,7 @@ def test_nothing_given_means_the_defaults() -> None:
     assert plain.discovery
     assert plain.secret_file == Path("/etc/weavemesh/secret")
     assert plain.nickname
+    assert plain.metrics_addr is None
 
 
 def test_what_is_given_arrives() -> None:
@@ -98,6 +99,11 @@ def test_what_is_given_arrives() -> None:
         Options(nickname="n" * 65),
         Options(datapath="carrier pigeon"),
         Options(log_level="loud"),
+        Options(metrics_addr="6782"),
+        Options(metrics_addr="host:6782"),
+        Options(metrics_addr="0.0.0.0"),
+        Options(metrics_addr="0.0.0.0:0"),
+        Options(metrics_addr="[::]:70000"),
         Options(rotate_key_every="often"),
         Options(rotate_key_every="59s"),
         Options(rotate_key_every="3651d"),
@@ -168,3 +174,15 @@ def test_any_text_is_a_target_or_wrong_usage(text: str) -> None:
     except UserError:
         return
     assert parse_target(target, default_port=1) == target
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [("0.0.0.0:6782", "0.0.0.0", 6782), ("[::]:9100", "::", 9100), ("10.0.0.1:1", "10.0.0.1", 1)],
+)
+def test_metrics_are_served_at_an_address_and_port(text: str, address: str, port: int) -> None:
+    assert checked(Options(metrics_addr=text)).metrics_addr == Endpoint(ip_address(address), port)
+
+
+def test_metrics_can_be_switched_off_again() -> None:
+    assert checked(Options(metrics_addr="none")).metrics_addr is None

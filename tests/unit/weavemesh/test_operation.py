@@ -97,6 +97,7 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
                 chose=lambda _: None,
                 seen_elsewhere=lambda: None,
                 moved=lambda _: None,
+                lost=lambda: None,
             ),
             kernel=RecordingTunnel(),
             podside=pods,

@@ -32,6 +32,7 @@ ALL = Options(
     secret_file="/tmp/secret",
     force_weak_secret=True,
     no_discovery=True,
+    metrics_addr="0.0.0.0:6782",
     log_level="debug",
 )
 

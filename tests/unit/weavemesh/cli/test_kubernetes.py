@@ -37,17 +37,19 @@ def test_the_executables_stay_as_long_as_there_are_pods(
     monkeypatch.setattr(cni, "EXECUTABLES", (tmp_path / "plugin",))
     monkeypatch.setattr(cni, "CONFIGURATIONS", (tmp_path / "10-weavemesh.conflist",))
     binary, config = tmp_path / "bin" / "weavemesh", tmp_path / "conf" / "10-weavemesh.conflist"
+    retired = config.with_name(cni.RETIRED)
     cni.install_executables(binary.parent)
     chain, _ = cni.companions(binary.parent)
     cni.install_configuration(config.parent, force=True, chain=chain)
     pods = [2, 1, 0]
 
     async def pods_left() -> int:
-        assert not config.exists() and binary.exists()  # no new pods; and those that are there can be deleted
+        # Another network goes first from now on; and those that are there can be deleted.
+        assert not config.exists() and retired.read_text() and binary.exists()
         return pods.pop(0)
 
     def forget(_: object) -> list[str]:
-        assert not pods and binary.exists()
+        assert not pods and binary.exists() and not retired.exists()
         return ["removed the tunnel device wm0"]
 
     monkeypatch.setattr(removal, "pods_left", pods_left)

@@ -215,3 +215,19 @@ def test_an_agent_that_is_not_up_yet_is_waited_for(begin: Callable[..., Scene]) 
     scene.agent.is_running = True
     until(lambda: scene.agent.targets == ("outside:7000", "10.0.0.2"))
     assert threading.active_count() >= 3
+
+
+def test_a_bug_is_logged_and_does_not_end_the_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(companion, "RETRY_S_MAX", 0.0)
+    tries = list[int]()
+
+    def work() -> None:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise KeyError("a bug")
+
+    companion._keep_going(work)
+    assert len(tries) == 3
+    assert [record.getMessage() for record in caplog.records] == ["cluster-failed"] * 2

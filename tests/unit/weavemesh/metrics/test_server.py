@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
@@ -170,3 +172,16 @@ def test_without_an_address_nothing_is_served() -> None:
             serving.cancel()
 
     asyncio.run(run())
+
+
+def test_an_agent_without_metrics_does_not_load_the_library() -> None:
+    code = "import sys, weavemesh.daemon; print(sorted(name for name in sys.modules if name.startswith('prometheus')))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "weavemesh.metrics.exposition", raising=False)
+    monkeypatch.delattr("weavemesh.metrics.exposition", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(UserError, match="needs the Python package prometheus-client, which is not installed"):
+        MetricsServer.open(Endpoint(LOCAL, free_port()))

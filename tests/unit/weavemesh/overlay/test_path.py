@@ -24,7 +24,13 @@ from weavemesh.overlay.pathevent import (
     TunnelAnswered,
     TunnelSilent,
 )
-from weavemesh.overlay.pathtime import ASSERT_AFTER_S, CALL_AFTER_S, REFRESH_INTERVAL_S, REFRESH_UNTRANSLATED_S
+from weavemesh.overlay.pathtime import (
+    ASSERT_AFTER_S,
+    CALL_AFTER_S,
+    REFRESH_INTERVAL_S,
+    REFRESH_UNTRANSLATED_S,
+    RELAY_AFTER_S,
+)
 from weavemesh.overlay.state import Endpoint
 
 US, PEER, LATER = PeerName("a"), PeerName("b"), PeerName("c")
@@ -163,6 +169,33 @@ def test_a_call_names_new_endpoints_which_are_tried() -> None:
     run(paths, until=0.0)
     paths.receive(CallHeard(PEER, Call((ELSEWHERE,), (), (), lost=True, reply=False)), 3.0)
     assert Knock(PEER, ELSEWHERE, 101) in run(paths, until=3.0)
+
+
+def test_where_the_other_is_bound_at_a_relay_only_an_answer_to_a_knock_keeps_the_direct_path() -> None:
+    """The tunnel's answers may come over the relay."""
+    for is_answered in (True, False):
+        paths = machine(FIRST)
+        run(paths, until=0.0)
+        paths.receive(KnockAnswered(PEER, 101, OURS), 0.02)
+        paths.receive(CallHeard(PEER, Call((), (), (LATER,), lost=False, reply=False)), 5.0)
+        assert [output for output in paths.outputs() if isinstance(output, Knock)] == [Knock(PEER, FIRST, 102)]
+        paths.receive(TunnelAnswered(PEER, 0.01), 5.1)
+        if is_answered:
+            paths.receive(KnockAnswered(PEER, 102, OURS), 5.2)
+        run(paths, until=5.0 + RELAY_AFTER_S)
+        assert paths.via(PEER) == (DIRECT if is_answered else None)
+
+
+def test_a_silent_direct_path_is_believed_in_again_when_it_answers_a_knock() -> None:
+    paths = machine(FIRST)
+    run(paths, until=0.0)
+    paths.receive(KnockAnswered(PEER, 101, OURS), 0.02)
+    paths.receive(TunnelSilent(PEER), 5.0)
+    paths.receive(TunnelAnswered(PEER, 0.01), 5.1)
+    assert paths.via(PEER) is None
+    (knock,) = (output for output in run(paths, until=5.0) if knocks_at(output, FIRST))
+    paths.receive(KnockAnswered(PEER, knock.nonce, OURS), 5.2)
+    assert paths.via(PEER) == DIRECT
 
 
 def test_a_peer_that_has_gone_is_forgotten() -> None:

@@ -7,9 +7,9 @@ from weavemesh.overlay.pathevent import Call, Knock, PathPeer, SendCall
 from weavemesh.overlay.pathtime import ANSWER_TIMEOUT_S, CALL_INTERVAL_S
 from weavemesh.overlay.pathvoice import PathVoice
 from weavemesh.overlay.state import Endpoint
-from weavemesh.overlay.way import Way
+from weavemesh.overlay.way import Binding, Way
 
-A, B = PeerName("a"), PeerName("b")
+A, B, C = PeerName("a"), PeerName("b"), PeerName("c")
 AT = Endpoint(IPv4Address("198.51.100.1"), 6783)
 
 
@@ -39,5 +39,13 @@ def test_a_peer_is_not_called_twice_in_a_moment_nor_when_it_cannot_be() -> None:
     voice.call(ways, A, CALL_INTERVAL_S / 2, reply=True)
     voice.call(ways, B, 0.0, reply=True)
     assert voice.outputs() == [SendCall(A, Call((AT,), (), (), lost=True, reply=True))]
-    voice.call(ways, A, CALL_INTERVAL_S / 2, reply=False, use=(B,))
-    assert voice.outputs() == [SendCall(A, Call((AT,), (), (B,), lost=True, reply=False))]
+    voice.call(ways, A, CALL_INTERVAL_S / 2, reply=False, at_once=True)
+    assert voice.outputs() == [SendCall(A, Call((AT,), (), (), lost=True, reply=False))]
+
+
+def test_every_call_names_the_relays_at_which_we_are_bound() -> None:
+    voice = PathVoice(lambda: (), nonce=0)
+    way = Way(PathPeer((), range(0), in_touch=True), via=B)
+    way.bindings = {relay: Binding(AT, began=0.0, next_at=0.0) for relay in (C, B)}
+    voice.call({A: way}, A, 0.0, reply=True)
+    assert voice.outputs() == [SendCall(A, Call((), (), (B, C), lost=False, reply=True))]

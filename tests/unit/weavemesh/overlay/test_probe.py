@@ -233,6 +233,21 @@ def test_silence_of_a_used_tunnel_is_told_within_two_seconds_and_once() -> None:
     assert len(dead_at) == 1 and dead_at[0] - 10.0 <= 2.3
 
 
+def test_a_silence_that_goes_on_over_another_path_is_told_again() -> None:
+    machine = prober(a="10.32.0.1")
+    machine.receive(TunnelsInUse(frozenset({A})), 0.0)
+    answer_all(machine, until=10.0)
+    dead_at: list[float] = []
+    is_changed = False
+    while (now := machine.deadline()) is not None and now < 40.0:
+        if now > 20.0 and not is_changed:
+            machine.receive(ProbeAtOnce(A), now)
+            is_changed = True
+        machine.tick(now)
+        dead_at += [now for output in machine.outputs() if isinstance(output, TunnelDead)]
+    assert len(dead_at) == 2 and 20.0 < dead_at[1] < 26.0
+
+
 def test_one_lost_question_makes_no_silence() -> None:
     machine = prober(a="10.32.0.1")
     machine.receive(TunnelsInUse(frozenset({A})), 0.0)

@@ -6,7 +6,7 @@ from gossip import PeerName
 from weavemesh.overlay.pathevent import DIRECT, PathPeer
 from weavemesh.overlay.pathtime import URGENT_S
 from weavemesh.overlay.state import Endpoint
-from weavemesh.overlay.way import CANDIDATES_MAX, HEARD_MAX, Way
+from weavemesh.overlay.way import CANDIDATES_MAX, HEARD_MAX, Binding, Way
 
 OWN = (IPv4Address("192.0.2.1"),)
 
@@ -35,6 +35,14 @@ def test_memory_is_bounded() -> None:
     assert len(one.heard) == HEARD_MAX
     assert len(one.candidates()) == CANDIDATES_MAX
     assert one.candidates()[0] == at(49)
+
+
+def test_the_relay_in_use_is_named_before_the_others_and_of_these_the_newest_first() -> None:
+    one = way()
+    one.bindings = {PeerName(name): Binding(at(1), began=0.0, next_at=0.0) for name in ("used", "older", "newer")}
+    assert one.bound_at() == ("newer", "older", "used")
+    one.via = PeerName("used")
+    assert one.bound_at() == ("used", "newer", "older")
 
 
 def test_a_direct_way_needs_no_excuse_and_every_other_has_one() -> None:

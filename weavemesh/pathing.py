@@ -330,6 +330,7 @@ class PathFinder:
 
     async def _forward(self) -> None:
         await self.kernel_relay.adopt()
+        self._forward_now.set()  # what nobody has bound again by now is forwarded no longer
         while True:
             await self._forward_now.wait()
             self._forward_now.clear()

@@ -152,3 +152,19 @@ def test_the_next_life_waits_for_those_who_are_forwarded(scene: Scene) -> None:
         scene.relay_machine.run("nft", "list", "table", "inet", TABLE).stdout.split("chain")[0]
         == listing.split("chain")[0]
     )
+
+
+def test_what_nobody_binds_again_in_the_next_life_is_forwarded_no_longer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weavemesh.kernel.forwarding.REBOUND_S", 0.1)
+    scene.forward(Forwarding(A, B, scene.end(0, FIRST), scene.end(1, SECOND)))
+    scene.say(0, b"before", FIRST)
+    assert scene.heard(1) is not None
+    scene.relay = KernelRelay()
+    call_in(scene.relay_fd, lambda: asyncio.run(scene.relay.adopt()))
+    scene.say(0, b"until then", FIRST)
+    assert scene.heard(1) is not None
+    scene.forward()
+    scene.say(0, b"after", FIRST)
+    assert scene.heard(1) is None

@@ -63,6 +63,8 @@ class KernelRelay:
         self._free = iter(_SLOTS)
         self._returned: list[int] = []
         self._is_there = False
+        self._is_stale = False
+        """An earlier life's table is still there."""
         self._applying = asyncio.Lock()
 
     async def adopt(self) -> None:
@@ -70,6 +72,7 @@ class KernelRelay:
         first `forward` replaces it."""
         with suppress(NftablesError):
             if nftables.is_installed() and await nftables.read("inet", TABLE) is not None:
+                self._is_stale = True
                 await asyncio.sleep(REBOUND_S)
 
     async def forward(self, pairs: Sequence[Forwarding]) -> None:
@@ -78,7 +81,7 @@ class KernelRelay:
             wanted = dict(_directions(pairs))
             gone = {key for key, slot in self._slots.items() if wanted.get(key) != (slot.end, slot.other)}
             new = [key for key in wanted if key not in self._slots or key in gone]
-            if not gone and not new:
+            if not gone and not new and not self._is_stale:
                 return
             lines: list[str] = []
             if not self._is_there:
@@ -94,7 +97,7 @@ class KernelRelay:
                 after[key] = _Slot(self._mark() if before is None else before.mark, *wanted[key])
                 lines += _elements("add", after[key])
             await nftables.run("\n".join(lines))
-            self._is_there = True
+            self._is_there, self._is_stale = True, False
             self._returned += [self._slots[key].mark for key in gone if key not in after]
             self._slots = after
 

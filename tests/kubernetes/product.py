@@ -16,8 +16,8 @@ NAMESPACE = "weavemesh"
 MANIFESTS = PROJECT / "deploy" / "kubernetes"
 READY_S = 90.0
 ROLLOUT_S = 400.0
-"""Most of it is Kubernetes 1.20's: it looks at a pod that has ended once in ten seconds, and at one that is up no oftener
-than its readiness probe is asked."""
+"""Kubernetes 1.20 takes most of it: it looks at a pod that has ended once in ten seconds, and at one that is up when its
+readiness probe is due."""
 
 
 def manifest_with_secret(secret: str | None = None) -> str:

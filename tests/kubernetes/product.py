@@ -16,7 +16,7 @@ NAMESPACE = "weavemesh"
 MANIFESTS = PROJECT / "deploy" / "kubernetes"
 READY_S = 90.0
 ROLLOUT_S = 400.0
-"""Kubernetes 1.20 takes most of it: it looks at a pod that has ended once in ten seconds, and at one that is up when its
+"""Kubernetes 1.20 takes most of it: it looks at a pod that has ended once in ten seconds, at one that is up when its
 readiness probe is due."""
 
 

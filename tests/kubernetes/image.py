@@ -5,6 +5,7 @@ containerd's (content and snapshots) that is kept in the cache under the digest 
 copy of that: files of snapshots and content are never changed in place, so they are shared; the databases are copied.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -73,19 +74,24 @@ def store_with(archives: Sequence[Path]) -> Path:
         with archive.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     store = images_folder() / f"store-{digest.hexdigest()[:16]}"
-    if not store.exists():
-        with tempfile.TemporaryDirectory(dir=images_folder(), prefix="new-") as folder:
-            made = Path(folder)
-            own = []
-            for number, one in enumerate(content):
-                own.append(made / f"{number}.tar")
-                own[-1].write_bytes(one)
-            _import(made, [*own, *archives])
-            (made / "store").rename(store)
-    os.utime(store)
-    for old in sorted(images_folder().glob("store-*"), key=lambda path: path.stat().st_mtime)[:-_STORES_MAX]:
-        shutil.rmtree(old)
+    with (images_folder() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another cluster may want the same
+        if not store.exists():
+            _make_store(store, content, archives)
+        os.utime(store)
+        for old in sorted(images_folder().glob("store-*"), key=lambda path: path.stat().st_mtime)[:-_STORES_MAX]:
+            shutil.rmtree(old)
     return store
+
+
+def _make_store(store: Path, content: Sequence[bytes], archives: Sequence[Path]) -> None:
+    with tempfile.TemporaryDirectory(dir=images_folder(), prefix="new-") as folder:
+        own = []
+        for number, one in enumerate(content):
+            own.append(Path(folder) / f"{number}.tar")
+            own[-1].write_bytes(one)
+        _import(Path(folder), [*own, *archives])
+        (Path(folder) / "store").rename(store)
 
 
 def copy_store(store: Path, place: Path) -> None:

@@ -1,7 +1,7 @@
 """Clusters for the tests of a module: one with nothing installed, one with weavemesh."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -47,11 +47,11 @@ def mesh(cluster: Cluster) -> Mesh:
     return mesh
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Adds to a failure what the agents say."""
-    outcome = yield
-    report = outcome.get_result()  # type: ignore[attr-defined]
+    report = yield
     mesh = getattr(item, "funcargs", {}).get("mesh")
     if report.failed and isinstance(mesh, Mesh):
         report.sections.append(("agents", mesh.describe()))
+    return report

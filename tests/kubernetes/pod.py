@@ -4,7 +4,7 @@ import http.client
 import json
 import socket
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -133,6 +133,18 @@ def start_pods(cluster: Cluster, *objects: dict[str, Any]) -> list[RunningPod]:
     names = [one["metadata"]["name"] for one in objects if one["kind"] in ("DaemonSet", "Deployment")]
     counts = [one["spec"].get("replicas", len(cluster.nodes)) for one in objects if "template" in one["spec"]]
     return [pod for name, count in zip(names, counts, strict=True) for pod in pods_of(cluster, name, count=count)]
+
+
+def wait_until_service(pod: RunningPod, address: str, names: Set[str], *, port: int = 80) -> None:
+    """Return when a Service has led a pod to all of its pods: kube-proxy learns of them one by one."""
+    seen: set[str] = set()
+
+    def look() -> bool:
+        with suppress(OSError):
+            seen.add(pod.get(address, "/hostname", port=port))
+        return seen == names
+
+    wait_until(look, seconds=60, what=f"answers of {', '.join(sorted(names))} at {address}")
 
 
 def unanswered(pods: Sequence[RunningPod], addresses: Iterable[str]) -> list[str]:

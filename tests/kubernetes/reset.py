@@ -26,8 +26,13 @@ def forget_everything(mesh: Mesh) -> None:
     """Uninstall from nodes that have no pods."""
     begin_uninstall(mesh)
     finish_uninstall(mesh)
-    for node in mesh.cluster.nodes.values():
-        wait_until(lambda machine=node.machine: not leftovers(machine), seconds=20, what="clean nodes")  # type: ignore[misc]
+    wait_until_clean(mesh)
+
+
+def wait_until_clean(mesh: Mesh) -> None:
+    """Return when nothing of ours is on any node."""
+    machines = [node.machine for node in mesh.cluster.nodes.values()]
+    wait_until(lambda: not any(map(leftovers, machines)), seconds=20, what="clean nodes")
 
 
 def leftovers(machine: Machine) -> list[str]:

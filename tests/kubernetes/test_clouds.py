@@ -13,7 +13,7 @@ from deploy.demo.lab import wait_until
 from tests.kubernetes.cluster import PUBLIC, Cluster
 from tests.kubernetes.conftest import cluster_name
 from tests.kubernetes.image import project_image
-from tests.kubernetes.pod import RunningPod, service, start_pods, unanswered, web
+from tests.kubernetes.pod import RunningPod, service, start_pods, unanswered, wait_until_service, web
 from tests.kubernetes.product import Mesh
 from tests.lab.nat import PORT, NatKind, is_direct_possible
 
@@ -78,8 +78,7 @@ def test_every_pod_reaches_every_pod(clouds: Clouds) -> None:
 def test_services_lead_across_clouds(clouds: Clouds) -> None:
     address = clouds.cluster.kubectl("get", "service", "far", "-o", "jsonpath={.spec.clusterIP}")
     for pod in clouds.pods:
-        wait_until(lambda pod=pod: pod.reaches(address, port=80), seconds=30, what="kube-proxy to know the Service")  # type: ignore[misc]
-        assert {pod.get(address, "/hostname", port=80) for _ in range(50)} == {one.name for one in clouds.pods}
+        wait_until_service(pod, address, {one.name for one in clouds.pods})
 
 
 def test_status_in_the_pods_says_which_ways_are_direct_and_why_others_are_not(clouds: Clouds) -> None:
@@ -117,6 +116,13 @@ def test_a_capture_on_the_internet_holds_no_plaintext(clouds: Clouds, tmp_path: 
     assert verdict.wireguard > 0 and verdict.marker == 0
     assert seen.markers(MARKER[4:]) == seen.markers(b"GET /hostname") == 0
     # Streams that are older than the capture cannot be taken apart; that they are TLS is tested where they begin.
+    print(
+        [
+            repr(p)
+            for p in (dpkt.ethernet.Ethernet(f) for f in seen.frames())
+            if isinstance(getattr(p.data, "data", None), dpkt.icmp.ICMP)
+        ]
+    )
     assert set(verdict.plain) <= {"TCP stream that is not TLS", "IP/TCP"}, verdict
     assert tcp_ports(seen) <= {PORT, API_PORT}
 

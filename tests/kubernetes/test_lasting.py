@@ -1,6 +1,7 @@
 """What lasts: packets between pods while agents are updated, killed, and while the API server is down."""
 
 import time
+from functools import partial
 
 import pytest
 
@@ -23,7 +24,7 @@ def web_pods(mesh: Mesh) -> list[RunningPod]:
     pods = start_pods(mesh.cluster, web("steady"))
     for one in pods:
         for other in pods:
-            wait_until(lambda one=one, other=other: one.answers(other.address), seconds=30, what="a first answer")  # type: ignore[misc]
+            wait_until(partial(one.answers, other.address), seconds=30, what="a first answer")
     return pods
 
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from deploy.demo.lab import Machine, wait_until
 from tests.e2e.conftest import SECRET_FILE
+from tests.e2e.nat_lab import pings
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import NODES, cluster_name
 from tests.kubernetes.image import project_image
 from tests.kubernetes.node import IptablesKind
-from tests.kubernetes.pod import WEB_PORT, RunningPod, asks, service, start_pods, unanswered, web
+from tests.kubernetes.pod import WEB_PORT, RunningPod, asks, service, start_pods, unanswered, wait_until_service, web
 from tests.kubernetes.product import Mesh
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
@@ -57,7 +59,8 @@ def shop(_can_run: None, request: pytest.FixtureRequest) -> Iterator[Shop]:
         shop = Shop(
             mesh, [pod for pod in pods if pod.name.startswith("shop")], [pod for pod in pods if pod.name[:4] == "bare"]
         )
-        wait_for_service(shop, shop.of_service("clusterIP"), 80)
+        for pod in shop.on_hosts:  # kube-proxy of each node
+            wait_until_service(pod, shop.of_service("clusterIP"), {one.name for one in shop.pods})
         yield shop
 
 
@@ -71,12 +74,6 @@ def reached(ask: RunningPod | Machine, address: str, *, port: int, tries: int = 
     if isinstance(ask, Machine):
         return {asks(ask, address, "/hostname", port=port) for _ in range(tries)}
     return {ask.get(address, "/hostname", port=port) for _ in range(tries)}
-
-
-def wait_for_service(shop: Shop, address: str, port: int) -> None:
-    """Until kube-proxy of each node knows it."""
-    for pod in shop.on_hosts:
-        wait_until(lambda pod=pod: pod.reaches(address, port=port), seconds=30, what="kube-proxy to know the Service")  # type: ignore[misc]
 
 
 def source_of(said: str) -> str:
@@ -157,11 +154,7 @@ def test_a_host_outside_the_cluster_joins_and_reaches_pods(shop: Shop) -> None:
     host.write_file(SECRET_FILE, shop.mesh.secret)
     host.weavemesh("up", *(node.address for node in shop.cluster.nodes.values()))
     for pod in shop.pods:
-        wait_until(
-            lambda pod=pod: host.run("ping", "-n", "-c1", "-W1", pod.address, check=False).returncode == 0,  # type: ignore[misc]
-            seconds=30,
-            what=f"an answer of {pod.name}",
-        )
+        wait_until(partial(pings, host, pod.address), seconds=30, what=f"an answer of {pod.name}")
         (address,) = [
             one for peer in host.status()["peers"] if peer["ourselves"] for one in peer["addresses"] if ":" not in one
         ]

@@ -6,7 +6,7 @@ from deploy.demo.lab import wait_until
 from tests.kubernetes.bridge import install_bridge
 from tests.kubernetes.pod import delete, start_pods, unanswered, web
 from tests.kubernetes.product import NAMESPACE, Mesh
-from tests.kubernetes.reset import begin_uninstall, finish_uninstall, leftovers
+from tests.kubernetes.reset import begin_uninstall, finish_uninstall, leftovers, wait_until_clean
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
@@ -25,8 +25,7 @@ def test_nodes_become_clean_and_pods_can_be_deleted(mesh: Mesh) -> None:
     delete(cluster, web("left", replicas=6))
     assert not cluster.kubectl("get", "pods", "-o", "name")
     finish_uninstall(mesh)
-    for node in cluster.nodes.values():
-        wait_until(lambda machine=node.machine: not leftovers(machine), seconds=20, what="clean nodes")  # type: ignore[misc]
+    wait_until_clean(mesh)
     select = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
     wait_until(
         lambda: "True" not in cluster.kubectl("get", "nodes", "-o", select), seconds=60, what="nodes without a network"

@@ -193,11 +193,10 @@ def _returns_a_tunnel_packet(message: dpkt.icmp.ICMP, port: int, translated: Con
     if not isinstance(message.data, dpkt.icmp.ICMP.Unreach):
         return False
     quoted = message.data.data
-    return (
-        isinstance(quoted, dpkt.ip.IP)
-        and isinstance(quoted.data, dpkt.udp.UDP)
-        and _is_of_the_mesh(quoted.data, port, translated)
-    )
+    segment = quoted.data if isinstance(quoted, dpkt.ip.IP) else None
+    if isinstance(segment, dpkt.tcp.TCP):
+        return port in (segment.sport, segment.dport)
+    return isinstance(segment, dpkt.udp.UDP) and _is_of_the_mesh(segment, port, translated)
 
 
 def _is_tls(segments: dict[int, bytes]) -> bool:

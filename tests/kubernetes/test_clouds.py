@@ -116,13 +116,6 @@ def test_a_capture_on_the_internet_holds_no_plaintext(clouds: Clouds, tmp_path: 
     assert verdict.wireguard > 0 and verdict.marker == 0
     assert seen.markers(MARKER[4:]) == seen.markers(b"GET /hostname") == 0
     # Streams that are older than the capture cannot be taken apart; that they are TLS is tested where they begin.
-    print(
-        [
-            repr(p)
-            for p in (dpkt.ethernet.Ethernet(f) for f in seen.frames())
-            if isinstance(getattr(p.data, "data", None), dpkt.icmp.ICMP)
-        ]
-    )
     assert set(verdict.plain) <= {"TCP stream that is not TLS", "IP/TCP"}, verdict
     assert tcp_ports(seen) <= {PORT, API_PORT}
 

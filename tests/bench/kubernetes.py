@@ -74,7 +74,7 @@ def measure_start(mesh: Mesh, table: Table) -> None:
     table.add("kubectl apply → all three nodes Ready", f"{time.monotonic() - began:.1f} s", "≤ 10 s")
     configured = max(_configuration(node.machine).stat().st_mtime for node in mesh.cluster.nodes.values())
     table.add("  of that, until the last CNI configuration is there", f"{configured - clock:.1f} s")
-    mesh.wait_for_agents()
+    mesh.wait()
     mesh.wait_for_peers(NODES)
 
 
@@ -115,7 +115,7 @@ def measure_losses(mesh: Mesh, table: Table, pods: list[RunningPod], api_down_s:
 
     def update() -> None:
         mesh.cluster.kubectl("-n", NAMESPACE, "rollout", "restart", "daemonset/weavemesh")
-        mesh.wait_for_agents()
+        mesh.wait_for_rollout()
 
     def kill() -> None:
         killed = mesh.agent_pid("n2")

@@ -43,11 +43,13 @@ class Mesh:
         self.cluster.apply(self.manifest)
 
     def wait(self) -> None:
-        """Return when all nodes are Ready and all agents are."""
+        """Return when all nodes are Ready and all agents say that they are; Kubernetes may know of that later."""
         self.cluster.kubectl("wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={READY_S:g}s")
-        self.wait_for_agents()
+        for name in self.cluster.nodes:
+            wait_until(partial(self.is_ready, name), seconds=READY_S, what=f"the agent of {name}")
 
-    def wait_for_agents(self) -> None:
+    def wait_for_rollout(self) -> None:
+        """Return when each node has an agent of the present manifest that Kubernetes calls ready."""
         words = ("rollout", "status", "daemonset/weavemesh", f"--timeout={ROLLOUT_S:g}s")
         self.cluster.kubectl("-n", NAMESPACE, *words, timeout_s=ROLLOUT_S + 10)
 

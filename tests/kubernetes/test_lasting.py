@@ -41,7 +41,7 @@ def test_a_rolling_update_loses_no_packet(mesh: Mesh, web_pods: list[RunningPod]
         wait_until(lambda: True, seconds=1, what="the first pings")
         pings.mark()
         mesh.cluster.kubectl("-n", NAMESPACE, "rollout", "restart", "daemonset/weavemesh")
-        mesh.wait_for_agents()
+        mesh.wait_for_rollout()
         time.sleep(2)  # what the last agent does after it is ready
     assert not set(before.values()) & {mesh.agent_pod(name) for name in mesh.cluster.nodes}
     assert pings.answers() and pings.lost_since_mark() == 0
@@ -54,10 +54,9 @@ def test_a_killed_agent_loses_no_packet_and_comes_back(mesh: Mesh, web_pods: lis
         pings.mark()
         machine.run("kill", "-9", str(killed))
         wait_until(lambda: _restarted(mesh, "n2", killed), seconds=90, what="the agent to be started again")
-        mesh.wait_for_agents()
         time.sleep(2)
     assert pings.answers() and pings.lost_since_mark() == 0
-    assert mesh.status("n2")["ok"]
+    wait_until(lambda: mesh.status("n2")["ok"], seconds=30, what="all to be well")
 
 
 def test_without_the_api_server_everything_goes_on(mesh: Mesh, web_pods: list[RunningPod]) -> None:

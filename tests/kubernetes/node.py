@@ -20,7 +20,6 @@ from tests.kubernetes.pki import Authority
 from tests.kubernetes.service import Services
 
 IptablesKind = Literal["nft", "legacy"]
-KUBELET_PORT = 10250
 CGROUPS = Path("/sys/fs/cgroup")
 _HIERARCHIES = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd")
 _CONTAINERD = f"""

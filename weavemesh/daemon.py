@@ -280,24 +280,24 @@ class Agent:
         await self._reconciler.wait_applied()
         self._publish()
         probing = group.create_task(self._probe(self._overlay_address))
+        try:
+            await self._become_ready(self._overlay_address)
+            await self._stopped.wait()
+        finally:
+            probing.cancel()
+
+    async def _become_ready(self, address: IPv4Address) -> None:
         self._watch_tunnels()
         await self._arrival.first_contact(is_expected=bool(self._config.targets))
         self.readiness.step("waiting for the tunnels to answer")
         await self._arrival.first_tunnels()
         if self._membership.is_removed:
             return
-        me, others = f"{self._identity.nickname} ({self._identity.name})", len(self._mesh.peers()) - 1
-        sentence = (
-            f"ready: {me} has {self._overlay_address} in the mesh with {others} other "
-            f"{'peer' if others == 1 else 'peers'}; encrypted by WireGuard, {self._kernel.datapath}"
-        )
-        log(INFO, Event.AGENT_READY, address=self._overlay_address)
+        others = len(self._mesh.peers()) - 1
+        sentence = opening.ready_sentence(self._identity, address, others=others, datapath=self._kernel.datapath)
+        log(INFO, Event.AGENT_READY, address=address)
         self.readiness.finish(sentence)
         self._on_ready(sentence)
-        try:
-            await self._stopped.wait()
-        finally:
-            probing.cancel()
 
     async def _probe(self, address: IPv4Address) -> None:
         try:

@@ -6,7 +6,7 @@ A file that is torn, of another peer or of another range ends the start: guessin
 import random
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import gossip
 import ipam_crdt
@@ -61,6 +61,15 @@ def refuse_wrong_secret(
             remedy="copy the secret file from a host of the mesh to this one; "
             "`weavemesh secret fingerprint` shows whether two hosts have the same",
         )
+
+
+def ready_sentence(identity: Identity, address: IPv4Address, *, others: int, datapath: str) -> str:
+    """What is told when a start has come to its end."""
+    peers = f"{others} other {'peer' if others == 1 else 'peers'}"
+    return (
+        f"ready: {identity.nickname} ({identity.name}) has {address} in the mesh with {peers}; "
+        f"encrypted by WireGuard, {datapath}"
+    )
 
 
 def open_mesh(config: AgentConfig, identity: Identity, epoch: int, snapshot: bytes | None, now: float) -> Mesh:

@@ -206,12 +206,22 @@ def clone_problems(known: Known, clone: CloneView | None) -> tuple[Problem, ...]
 
 
 def target_statuses(known: Known) -> tuple[status.TargetStatus, ...]:
-    """The addresses that this peer was told to dial."""
+    """The addresses that this peer was told to dial.
+
+    One that cannot be dialled from here, as in another cloud's private network, is reached all the same if it is that
+    of a peer that is in the mesh by another way.
+    """
+    present = {
+        endpoint: view.name
+        for view in known.peers[1:]
+        if view.reachable and (summary := summary_of(view)) is not None
+        for endpoint in (*summary.endpoints, *summary.advertised)
+    }
     return tuple(
         status.TargetStatus(
             address=target.target,
-            state=TARGET_STATES[target.phase],
-            peer=target.peer,
+            state=TARGET_STATES[target.phase] if target.peer or target.target not in present else "reached",
+            peer=target.peer or present.get(str(target.target)),
             reason=target.reason,
             retry_in_s=None if target.next_dial_at is None else max(0.0, target.next_dial_at - known.now),
         )

@@ -111,6 +111,7 @@ def test_a_dead_peer_is_removed_by_two_at_once_and_comes_back_to_be_told(
     wait_until(lambda: is_all_well(one) and is_all_well(two), seconds=10, what="the others to be undisturbed")
     assert "removed: " in one.weavemesh("status", "ipam").stdout
 
+    assert "has ended" in three.weavemesh("stop").stdout  # and needs not be killed
     three.weavemesh("reset")
     three.weavemesh("up", "--ipalloc-range", RANGE, "192.0.2.1")
     again = three.add_pod("pod2")

@@ -126,6 +126,22 @@ def test_attempts_to_connect_are_told_with_their_reason() -> None:
     assert (target.state, target.retry_in_s) == ("retrying", 3.0)
 
 
+def test_an_address_of_a_peer_that_is_in_the_mesh_by_another_way_is_reached() -> None:
+    said = replace(summary(), endpoints=("10.101.0.2:6783",))
+    waiting = TargetView(
+        target=Target(said.endpoints[0]),
+        phase=TargetPhase.WAITING,
+        peer=None,
+        attempts=9,
+        reason="no answer within 5.0 s",
+        next_dial_at=NOW + 3,
+    )
+    present = view(said.encode())
+    for peer, state in ((present, "reached"), (replace(present, reachable=False), "retrying")):
+        (target,) = reporting.target_statuses(replace(known(peer), targets=(waiting,)))
+        assert (target.state, target.peer) == (state, THEIRS.name if state == "reached" else None)
+
+
 def test_the_ring_is_told_by_owner_with_its_share() -> None:
     told = reporting.ipam_status(known(view(summary().encode())), waiting_for="", allocations={})
     assert (told.ready, told.status, told.range) == (True, "ready", "10.32.0.0/12")

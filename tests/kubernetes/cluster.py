@@ -10,6 +10,7 @@ connections on to the kubelet's port from inside the node. No packet of the mesh
 interface of the node comes of it.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from tests.kubernetes.node import (
     IptablesKind,
     Node,
     equip,
+    is_running,
     make_cgroups,
     make_machine,
     program_path,
@@ -70,8 +72,10 @@ class Cluster:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._stack = stack
+            sweep_dead()
             sweep(self.name)
             self.folder.mkdir()
+            (self.folder / "keeper").write_text(str(os.getpid()))
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.lab = stack.enter_context(Lab())
             self._build()
@@ -206,3 +210,10 @@ def sweep(name: str) -> None:
     for node in folder.glob("nodes/*"):
         remove_cgroups(f"{name}-{node.name}")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_dead() -> None:
+    """The same for all clusters whose processes have ended."""
+    for keeper in clusters_folder().glob("*/keeper"):
+        if (pid := keeper.read_text()) and not is_running(int(pid)):
+            sweep(keeper.parent.name)

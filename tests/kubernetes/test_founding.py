@@ -5,9 +5,9 @@ import pytest
 from tests.kubernetes.product import Mesh
 from tests.kubernetes.reset import forget_everything
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
-TIMES = 4
+TIMES = 3
 
 
 def test_agents_that_start_at_once_found_one_ring(mesh: Mesh) -> None:

@@ -43,6 +43,15 @@ def fails(machine: Machine, *words: str, says: str) -> str:
     return result.stderr
 
 
+def join(trio: tuple[Machine, Machine, Machine]) -> tuple[Machine, Machine, Machine]:
+    """All three in one mesh, which the first has founded."""
+    one, two, three = trio
+    one.weavemesh("up", "--ipalloc-range", RANGE)
+    for machine in (two, three):
+        machine.weavemesh("up", "--ipalloc-range", RANGE, "192.0.2.1")
+    return one, two, three
+
+
 def test_hosts_that_name_each_other_found_one_mesh(trio: tuple[Machine, Machine, Machine]) -> None:
     one, two, three = trio
     up_together((one, ALL), (two, ("192.0.2.1", "192.0.2.3")), (three, ALL))
@@ -70,10 +79,7 @@ def test_a_majority_of_the_initial_peers_is_enough_and_less_is_not(pair: tuple[M
 def test_a_dead_peer_is_removed_by_two_at_once_and_comes_back_to_be_told(
     trio: tuple[Machine, Machine, Machine],
 ) -> None:
-    one, two, three = trio
-    one.weavemesh("up", "--ipalloc-range", RANGE)
-    for machine in (two, three):
-        machine.weavemesh("up", "--ipalloc-range", RANGE, "192.0.2.1")
+    one, two, three = join(trio)
     near, far, lost = one.add_pod("pod1"), two.add_pod("pod1"), three.add_pod("pod1")
     assert near.answers(str(lost.ipv4))
     assert "is up and can be reached" in fails(one, "rmpeer", "three", says="--force")
@@ -122,10 +128,7 @@ def test_a_dead_peer_is_removed_by_two_at_once_and_comes_back_to_be_told(
 def test_two_that_remove_a_peer_while_they_cannot_talk_never_both_own_its_addresses(
     trio: tuple[Machine, Machine, Machine],
 ) -> None:
-    one, two, three = trio
-    one.weavemesh("up", "--ipalloc-range", RANGE)
-    for machine in (two, three):
-        machine.weavemesh("up", "--ipalloc-range", RANGE, "192.0.2.1")
+    one, two, three = join(trio)
     one.add_pod("pod1"), two.add_pod("pod1")
     lost = three.add_pod("pod1")
     wait_until(lambda: all(is_all_well(machine) for machine in trio), seconds=15, what="all to be well")

@@ -49,7 +49,7 @@ class Missing(ClusterError):
 
 
 class Cluster:
-    """The API server of the cluster whose pod we are, or whose kubeconfig is given."""
+    """The API server of one cluster."""
 
     def __init__(self, client: "ApiClient") -> None:
         self._client = client

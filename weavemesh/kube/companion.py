@@ -109,7 +109,7 @@ class Companion:
                 while True:
                     version = self._follow(cluster, version, nodes)
             except Gone:
-                continue
+                time.sleep(RETRY_S)
             except ClusterError as error:
                 self._complain(f"the API server: {error}")
                 time.sleep(pause_s)
@@ -198,7 +198,11 @@ class Companion:
 
     def _begin_anew(self, why: Again) -> None:
         self.again = why
-        self._agent.stop(StopRequest(reason=why))
+        try:
+            self._agent.stop(StopRequest(reason=why))
+        except UserError:
+            self.again = None  # it does not know yet: tried again at the next look
+            raise
 
     def _publish(self, status: StatusReport) -> None:
         """Tell the cluster who we are, once, and again if that changes."""

@@ -1,7 +1,6 @@
 """The companion tells the agent of the cluster and the cluster of the agent, through failures of both."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from weavemesh.error import UserError
 from weavemesh.kube import companion
 from weavemesh.kube.charter import Charter
 from weavemesh.kube.companion import Companion, Place
-from weavemesh.kube.founding import LOST_S, Succession
+from weavemesh.kube.founding import Succession
 from weavemesh.kube.node import ADDRESS, PEER, RING, Node
 from weavemesh.status import StatusReport
 
@@ -36,6 +35,7 @@ class AgentTwin(ApiClient):
     targets: tuple[str, ...] = ()
     removed: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    refuses_stop: bool = False
     refuses_removal: bool = False
 
     def ready(self, *, known: int, wait_s: float) -> Readiness:
@@ -64,6 +64,8 @@ class AgentTwin(ApiClient):
         return Changed(sentences=("it is removed",))
 
     def stop(self, request: StopRequest) -> Changed:
+        if self.refuses_stop:
+            raise UserError("the agent does not answer within 10 s", remedy="look into its log")
         self.stopped.append(request.reason)
         self.is_running = False
         return Changed()
@@ -171,13 +173,13 @@ def test_a_node_that_is_back_soon_was_never_gone(begin: Callable[..., Scene], mo
     until(lambda: scene.cluster.available)
     scene.cluster.delete("n2")
     until(lambda: scene.agent.targets == ("outside:7000",))
-    monkeypatch.setattr(companion, "GONE_S", 0.0)
     scene.cluster.put(node("n2", "10.0.0.2"))
     until(lambda: scene.agent.targets == ("outside:7000", "10.0.0.2"))
+    monkeypatch.setattr(companion, "GONE_S", 0.0)
     looks = len(scene.kept)
     scene.cluster.put(node("n4", "10.0.0.4"))
     until(lambda: len(scene.kept) > looks)
-    assert B not in scene.agent.removed or scene.kept[-1] == ()
+    assert B not in scene.agent.removed
 
 
 @pytest.mark.parametrize("ready", [False, True])
@@ -186,7 +188,11 @@ def test_an_agent_that_was_removed_is_to_begin_anew(begin: Callable[..., Scene],
     scene.agent.readiness = Readiness(
         ready=ready, steps=(), known=0, refusal=Failure(sentence="it was removed", remedy="begin anew")
     )
+    scene.agent.refuses_stop = True
     scene.companion.start()
+    time.sleep(0.1)
+    assert not scene.agent.stopped
+    scene.agent.refuses_stop = False  # it is tried again
     until(lambda: scene.agent.stopped == ["removed"])
     assert scene.companion.again == "removed"
     assert not scene.ready
@@ -204,7 +210,6 @@ def test_a_peer_that_succeeds_a_lost_founder_is_to_begin_anew(
     until(lambda: scene.agent.stopped == ["founds"])
     assert scene.companion.again == "founds"
     assert scene.cluster.written.founder == A
-    assert LOST_S >= 10.0
 
 
 def test_an_agent_that_is_not_up_yet_is_waited_for(begin: Callable[..., Scene]) -> None:
@@ -215,7 +220,6 @@ def test_an_agent_that_is_not_up_yet_is_waited_for(begin: Callable[..., Scene]) 
     assert not scene.ready
     scene.agent.is_running = True
     until(lambda: scene.agent.targets == ("outside:7000", "10.0.0.2"))
-    assert threading.active_count() >= 3
 
 
 def test_a_bug_is_logged_and_does_not_end_the_work(

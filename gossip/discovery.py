@@ -50,12 +50,14 @@ HINTS_MAX = 16
 
 
 def links_wanted(peer_count: int) -> int:
-    """Return how many links a peer wants in a mesh of `peer_count`: max(3, ⌈log2 N⌉).
+    """Return how many links a peer wants in a mesh of `peer_count`: max(3, ⌊log2 N⌋).
 
-    >>> [links_wanted(count) for count in (1, 8, 9, 1000)]
-    [3, 3, 4, 10]
+    As others dial us as well, most have one or two more.
+
+    >>> [links_wanted(count) for count in (1, 8, 16, 1000)]
+    [3, 3, 4, 9]
     """
-    return max(LINKS_WANTED_MIN, (peer_count - 1).bit_length())
+    return max(LINKS_WANTED_MIN, peer_count.bit_length() - 1)
 
 
 class _Acquaintance(Struct):

@@ -114,8 +114,7 @@ class ControlLinks:
         try:
             self._feed(LinkOpened(link, peer, address, outbound, target))
             connection.watch_congestion(partial(self._congestion_changed, link))
-            async for frame in connection:
-                self._feed(FrameReceived(link, frame))
+            await connection.read(lambda frame: self._feed(FrameReceived(link, frame)))
             reason = str(connection.ending)
             log(INFO, Event.LINK_CLOSED, link=link, peer=peer, reason=reason)
             self._feed(LinkClosed(link, reason))

@@ -54,11 +54,15 @@ class Paths:
         self._purse = Purse()
         self._patience = Patience()
         self._own: frozenset[IPAddress] = frozenset()
+        self._due: float | None = None
+        """No way wakes before, though perhaps later; None: unknown."""
         self.seen = SeenAs()
         """Where others see our packets come from; to be read only."""
         self._voice = PathVoice(self.seen.endpoints, nonce=nonce)
 
     def receive(self, event: pathevent.PathInput, now: float) -> None:
+        if not isinstance(event, pathevent.TunnelAnswered):  # the most common: it puts off, if anything
+            self._due = None
         match event:
             case pathevent.PathPeers(peers=peers):
                 self._know(peers, now)
@@ -68,9 +72,8 @@ class Paths:
                 for peer in list(self._ways):
                     self._doubt(peer, now)
             case pathevent.DeviceSeen(endpoints=endpoints):
-                for peer, endpoint in endpoints.items():
-                    if peer in self._ways:
-                        self._device_sends_to(peer, endpoint, now)
+                for peer in [peer for peer in endpoints if peer in self._ways]:
+                    self._device_sends_to(peer, endpoints[peer], now)
             case _:
                 if event.peer in self._ways:
                     self._receive_from(event, self._ways[event.peer], now)
@@ -80,11 +83,13 @@ class Paths:
         for peer, way in self._ways.items():
             if way.wake_at() <= now:
                 self._act(peer, way, now)
+        self._due = None
         self._voice.forget_old_knocks(now)
 
     def deadline(self) -> float | None:
-        soonest = min((way.wake_at() for way in self._ways.values()), default=inf)
-        return None if soonest == inf else soonest
+        if self._due is None:
+            self._due = min((way.wake_at() for way in self._ways.values()), default=inf)
+        return None if self._due == inf else self._due
 
     def outputs(self) -> list[pathevent.PathOutput]:
         return self._voice.outputs()
@@ -120,6 +125,7 @@ class Paths:
         match event:
             case pathevent.KnockHeard(peer=peer, source=source):
                 is_new = way.hear(source, now)
+                way.carried(source, now)  # it is answered, too
                 if not way.is_direct or (is_new and source != way.endpoint):
                     self._voice.knock(peer, source, now)
             case pathevent.KnockAnswered():
@@ -131,10 +137,12 @@ class Paths:
                     return  # what is on its way still arrives; and it may have come over the relay that the other uses
                 if way.silent_since is not None:
                     way.recover(now)
+                    self._due = None
                     self._voice.say(pathevent.PathsChanged())
                 way.proven_at = now
                 if way.via == DIRECT and way.endpoint is not None:
                     way.rtt[way.endpoint] = rtt_s
+                    way.carried(way.endpoint, now)
             case pathevent.TunnelSilent(peer=peer):
                 if way.silent_since is None:
                     self._doubt(peer, now)
@@ -173,9 +181,8 @@ class Paths:
             self._start_rounds(way, now)
         if call.reply:
             self._voice.call(self._ways, peer, now, reply=False)
-        if not (way.is_direct or way.is_relayed or way.bindings) and now - way.searching_since >= self._relay_after_s(
-            now
-        ):
+        is_late = now - way.searching_since >= self._relay_after_s(now)
+        if is_late and not (way.is_direct or way.is_relayed or way.bindings):
             way.relay_at = now
         for relay in call.use[: pathtime.RELAYS_AT_ONCE]:
             if not self._is_elder(peer) and relay not in way.bindings:
@@ -373,12 +380,8 @@ class Paths:
             return
         binding.both = event.both_bound
         binding.answered_at = now if binding.both or way.via != relay else binding.answered_at  # alone it is no path
-        if (
-            way.is_direct
-            or not event.both_bound
-            or not self._ways[relay].is_direct
-            or (way.via == relay and way.silent_since is None)
-        ):
+        is_path = event.both_bound and self._ways[relay].is_direct
+        if way.is_direct or not is_path or (way.via == relay and way.silent_since is None):
             return
         if self._is_elder(peer):
             if not way.is_relayed or is_better(self._ways, peer, relay, now):

@@ -45,7 +45,8 @@ FIRST_USED_WITHIN_S = 0.2
 """Who is used from now on is asked so soon: nobody knows how long ago the path has changed."""
 IDLE_INTERVAL_S = 2.0
 """The shortest interval of a tunnel that is not in use."""
-IDLE_PROBES_PER_SECOND = 1.0
+IDLE_PROBES_PER_SECOND = 0.5
+"""Each wakes both ends. Whoever begins to use a tunnel has it asked at once; this is for what `status` shows."""
 ANSWER_TIMEOUT_S = 4.0
 MISSED_AFTER_S = 0.3
 """Or three round-trip times and a bit, if that is more: then the question is asked again."""

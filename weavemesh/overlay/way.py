@@ -97,6 +97,14 @@ class Way(Struct):
         self.backoff_s = 0.0
         self.refresh_at = now + self.refresh_interval_s
 
+    def carried(self, endpoint: Endpoint, now: float) -> None:
+        """Packets went both ways there: firewalls remember the flow of the path in use as if we had knocked.
+
+        Where a translator is on the way only a knock tells whether it still gives us the same address.
+        """
+        if self.is_direct and endpoint == self.endpoint and not self.is_translated:
+            self.refresh_at = max(self.refresh_at, now + REFRESH_UNTRANSLATED_S)
+
     def recover(self, now: float) -> None:
         """It works again as it was: with a relay, we stay bound there."""
         self.silent_since = None

@@ -13,7 +13,7 @@ LINGER_S): closing with unread bytes would make the kernel send a reset, which c
 import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final, Protocol, Self, cast
+from typing import Final, Protocol, cast
 
 from gossip import PeerName
 from weavemesh.certificate import TlsContexts
@@ -138,11 +138,8 @@ class StreamConnection(asyncio.BufferedProtocol):
     async def wait_closed(self) -> None:
         await self._gone.wait()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await self._inbox.take()
+    async def read(self, hear: Callable[[bytes], None]) -> None:
+        await self._inbox.read(hear)
 
     # For whoever opened it.
 
@@ -189,6 +186,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._measure(nbytes)
         except LinkFailed as failure:
             self._end(failure)
+        self._inbox.hand_over()
 
     def pause_writing(self) -> None:
         self._tell_congestion(True)

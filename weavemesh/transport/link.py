@@ -6,7 +6,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from gossip import PeerName
 from weavemesh.transport.failure import LinkFailed
@@ -53,7 +53,7 @@ class Connection(Protocol):
     def send(self, frame: bytes) -> None:
         """Hand over a frame, never waiting. Does nothing on a link that ended.
 
-        A link whose other end does not take what it is sent ends (`Failure.OVERFLOW`), and the iteration with it.
+        A link whose other end does not take what it is sent ends (`Failure.OVERFLOW`), and `read` with it.
         """
         ...
 
@@ -69,10 +69,11 @@ class Connection(Protocol):
         """Return when nothing of the link is left, soon after its end."""
         ...
 
-    def __aiter__(self) -> Self: ...
+    async def read(self, hear: Callable[[bytes], None]) -> None:
+        """Hand each frame to `hear` as it comes; return when the link has ended, see `ending`. One reader only.
 
-    async def __anext__(self) -> bytes:
-        """The next frame; the iteration stops when the link has ended, see `ending`. One reader only."""
+        Raises what `hear` raises, and hands over nothing more.
+        """
         ...
 
 
@@ -104,7 +105,12 @@ class Transport(Protocol):
 
 
 class Inbox:
-    """Frames that arrived and were not read yet; tells when its sender must be held back."""
+    """Frames that arrived and were not read yet; tells when its sender must be held back.
+
+    A frame that finds nobody before it goes to the reader at once: most of what a mesh at rest says are heartbeats, and
+    a turn of the event loop costs as much as the heartbeat itself. Of frames that come together each waits a turn after
+    the one before: a hub that is behind has dozens of links with frames waiting, and all are to have their turns.
+    """
 
     def __init__(self, *, hold: Callable[[], None], release: Callable[[], None]) -> None:
         self._hold = hold
@@ -113,18 +119,25 @@ class Inbox:
         self._bytes = 0
         self._held = False
         self._ended = False
-        self._arrived = asyncio.Event()
+        self._hear: Callable[[bytes], None] | None = None
+        self._turn: asyncio.Handle | None = None
+        """The next frame goes out in it."""
+        self._read: asyncio.Future[None] | None = None
 
     def put(self, frame: bytes) -> None:
-        """Keep a frame for the reader."""
+        """Keep a frame for the reader, until `hand_over`."""
         if self._ended:
             return
         self._frames.append(frame)
         self._bytes += len(frame)
-        self._arrived.set()
         if not self._held and (self._bytes > INBOX_BYTES_MAX or len(self._frames) > INBOX_FRAMES_MAX):
             self._held = True
             self._hold()
+
+    def hand_over(self) -> None:
+        """Give the reader a frame, unless it has yet to take those before: see above."""
+        if self._turn is None:
+            self._give()
 
     def end(self, *, discard: bool) -> None:
         """Let the reader stop after what is there, or at once."""
@@ -132,24 +145,49 @@ class Inbox:
         if discard:
             self._frames.clear()
             self._bytes = 0
-        self._arrived.set()
+        if not self._frames:
+            self._finish(None)
 
-    async def take(self) -> bytes:
-        """The next frame. StopAsyncIteration after the last.
+    async def read(self, hear: Callable[[bytes], None]) -> None:
+        """See `Connection.read`."""
+        self._hear, self._read = hear, asyncio.get_running_loop().create_future()
+        self._give()
+        try:
+            await self._read
+        finally:
+            self._hear = None
+            if self._turn is not None:
+                self._turn.cancel()
+                self._turn = None
 
-        Everybody else has a turn between two frames: a hub that is behind has dozens of links with frames waiting.
-        """
+    def _give(self) -> None:
+        """Hand over one frame, and see to what is left."""
+        self._turn = None
+        if self._hear is None:
+            return
         if self._frames:
-            await asyncio.sleep(0)
-        while not self._frames:
-            if self._ended:
-                raise StopAsyncIteration
-            self._arrived.clear()
-            await self._arrived.wait()
-        frame = self._frames.popleft()
-        self._bytes -= len(frame)
+            frame = self._frames.popleft()
+            self._bytes -= len(frame)
+            try:
+                self._hear(frame)
+            except Exception as error:  # noqa: BLE001 - it is the reader's, who waits in `read`
+                self._finish(error)
+                return
+        if self._frames:
+            self._turn = asyncio.get_running_loop().call_soon(self._give)
+        elif self._ended:
+            self._finish(None)
+        # Last of all: what was held back may come at once.
         if self._held and self._bytes <= INBOX_BYTES_MAX // 2 and len(self._frames) <= INBOX_FRAMES_MAX // 2:
             self._held = False
             if not self._ended:
                 self._release()
-        return frame
+
+    def _finish(self, error: Exception | None) -> None:
+        if self._read is None or self._read.done():
+            return
+        self._hear = None
+        if error is None:
+            self._read.set_result(None)
+        else:
+            self._read.set_exception(error)

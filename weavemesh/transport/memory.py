@@ -112,11 +112,8 @@ class MemoryConnection:
     async def wait_closed(self) -> None:
         """The end is the end: nothing lingers here."""
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await self._inbox.take()
+    async def read(self, hear: Callable[[bytes], None]) -> None:
+        await self._inbox.read(hear)
 
     def _end(self, failure: LinkFailed, *, farewell: str | None) -> None:
         if self.ending is not None:
@@ -148,6 +145,7 @@ class MemoryConnection:
             self.queued_bytes -= len(item)
             other._inbox.put(item)
             self._weigh()
+            other._inbox.hand_over()
 
     def _weigh(self) -> None:
         is_congested = self.queued_bytes > (CONGESTED_BYTES // 4 if self._is_congested else CONGESTED_BYTES)

@@ -44,7 +44,7 @@ class Scene:
 
 
 def test_few_links_are_wanted_and_more_in_a_larger_mesh() -> None:
-    assert [links_wanted(count) for count in (1, 2, 8, 9, 16, 17, 1000, 1024, 1025)] == [3, 3, 3, 4, 4, 5, 10, 10, 11]
+    assert [links_wanted(count) for count in (1, 2, 8, 15, 16, 31, 32, 1000, 1024)] == [3, 3, 3, 3, 4, 4, 5, 9, 10]
 
 
 def test_as_many_are_dialled_as_are_missing() -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from weavemesh.certificate import LeafIssuer, MembershipAuthority
 from weavemesh.identity import Identity
 from weavemesh.transport.connection import StreamConnection
+from weavemesh.transport.link import Connection
 from weavemesh.transport.listener import ControlListener
 from weavemesh.transport.stream import StreamTransport
 
@@ -72,3 +73,21 @@ async def until(condition: Callable[[], bool], *, within_s: float = 10.0) -> Non
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110  # of things that tell nobody when they change
             await asyncio.sleep(0.002)
+
+
+class _Enough(Exception):
+    pass
+
+
+async def received(connection: Connection, count: int | None = None) -> list[bytes]:
+    """What comes until the link ends, or so many frames of it."""
+    frames: list[bytes] = []
+
+    def hear(frame: bytes) -> None:
+        frames.append(frame)
+        if len(frames) == count:
+            raise _Enough
+
+    with suppress(_Enough):
+        await connection.read(hear)
+    return frames

@@ -14,16 +14,7 @@ from weavemesh.transport.frame import FRAME_BYTES_MAX, Goodbye, Hello, encode_fr
 from weavemesh.transport.link import Connection
 from weavemesh.transport.listener import ControlListener
 
-from .members import issuer, linked, listening, until
-
-
-async def received(connection: Connection, count: int | None = None) -> list[bytes]:
-    frames: list[bytes] = []
-    async for frame in connection:
-        frames.append(frame)
-        if len(frames) == count:
-            break
-    return frames
+from .members import issuer, linked, listening, received, until
 
 
 def ending(connection: StreamConnection) -> tuple[Failure, str]:
@@ -248,8 +239,8 @@ def test_a_reader_can_be_cancelled_and_read_on() -> None:
         async with linked() as (near, far):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
-                    await anext(far)
+                    await received(far)
             near.send(b"one")
-            assert await anext(far) == b"one"
+            assert await received(far, 1) == [b"one"]
 
     asyncio.run(scenario())

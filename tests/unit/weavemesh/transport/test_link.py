@@ -14,12 +14,9 @@ class Sender:
 
 
 async def rest(inbox: Inbox) -> list[bytes]:
-    frames = []
-    while True:
-        try:
-            frames.append(await inbox.take())
-        except StopAsyncIteration:
-            return frames
+    frames: list[bytes] = []
+    await inbox.read(frames.append)
+    return frames
 
 
 def test_frames_come_in_order_and_the_last_before_the_end() -> None:
@@ -58,23 +55,71 @@ def test_a_full_inbox_holds_its_sender_back_until_half_is_read(size: int, count:
         sender.inbox.put(bytes(size))
         sender.inbox.put(bytes(size))
         assert sender.calls == ["hold"]
-        for _ in range(count):
-            await sender.inbox.take()
+        left = count + 1
+
+        def hear(_: bytes) -> None:
+            nonlocal left
+            left -= 1
+            assert sender.calls == ["hold"] or left < count // 2 + 1
+            if not left:
+                raise EOFError
+
+        with pytest.raises(EOFError):
+            await sender.inbox.read(hear)
         assert sender.calls == ["hold", "release"]
 
     asyncio.run(scenario())
 
 
-def test_a_reader_that_waits_is_woken_by_a_frame_and_by_the_end() -> None:
+def test_a_frame_goes_at_once_to_a_reader_that_waits_and_the_end_wakes_it() -> None:
     async def scenario() -> None:
         inbox = Sender().inbox
+        frames: list[bytes] = []
         async with asyncio.TaskGroup() as group:
-            reader = group.create_task(rest(inbox))
+            group.create_task(inbox.read(frames.append))
             await asyncio.sleep(0)
             inbox.put(b"one")
-            await asyncio.sleep(0)
+            inbox.hand_over()
+            assert frames == [b"one"]
             inbox.end(discard=False)
-        assert reader.result() == [b"one"]
+
+    asyncio.run(scenario())
+
+
+def test_of_frames_that_come_together_each_waits_a_turn_after_the_one_before() -> None:
+    async def scenario() -> None:
+        inbox = Sender().inbox
+        frames: list[bytes] = []
+        async with asyncio.TaskGroup() as group:
+            group.create_task(inbox.read(frames.append))
+            await asyncio.sleep(0)
+            for frame in (b"one", b"two", b"three"):
+                inbox.put(frame)
+            inbox.hand_over()
+            inbox.put(b"four")
+            inbox.hand_over()
+            assert frames == [b"one"]
+            await asyncio.sleep(0)
+            assert frames == [b"one", b"two"]
+            inbox.end(discard=False)
+        assert frames == [b"one", b"two", b"three", b"four"]
+
+    asyncio.run(scenario())
+
+
+def test_what_a_reader_raises_ends_its_reading_and_no_frame_is_lost_to_the_next() -> None:
+    async def scenario() -> None:
+        inbox = Sender().inbox
+        for frame in (b"one", b"two"):
+            inbox.put(frame)
+        inbox.end(discard=False)
+
+        def hear(frame: bytes) -> None:
+            raise ValueError(frame)
+
+        with pytest.raises(ValueError, match="one"):
+            await inbox.read(hear)
+        assert await rest(inbox) == [b"two"]
 
     asyncio.run(scenario())
 

@@ -10,8 +10,10 @@ from gossip import PeerName
 from weavemesh.error import UserError
 from weavemesh.transport.connection import CONGESTED_BYTES, OUTBOX_BYTES_MAX
 from weavemesh.transport.failure import Failure, LinkFailed
-from weavemesh.transport.link import Connection, Transport
+from weavemesh.transport.link import Transport
 from weavemesh.transport.memory import MemoryConnection, MemoryNetwork
+
+from .members import received
 
 ONE, OTHER = PeerName("a" * 16), PeerName("b" * 16)
 
@@ -21,15 +23,6 @@ async def linked(network: MemoryNetwork) -> AsyncIterator[tuple[MemoryConnection
     listener = await network.transport("10.0.0.2", peer=OTHER).listen(6783)
     near = await network.transport("10.0.0.1", peer=ONE).dial("10.0.0.2", 6783)
     yield near, await listener.accept()
-
-
-async def received(connection: Connection, count: int | None = None) -> list[bytes]:
-    frames: list[bytes] = []
-    async for frame in connection:
-        frames.append(frame)
-        if len(frames) == count:
-            break
-    return frames
 
 
 def test_the_twin_has_the_same_face() -> None:

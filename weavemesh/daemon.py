@@ -108,7 +108,7 @@ class Agent:
         self._on_ready = on_ready
         self._started_at = time.time()
         self._stopped = asyncio.Event()
-        self._peer_news = Burst(self._act_on_peers, interval_s=NEWS_INTERVAL_S)
+        self._peer_news = Burst(self._act_on_news, interval_s=NEWS_INTERVAL_S)
         self._overlay_address: IPv4Address | None = None
         self.readiness = ReadinessLog()
 
@@ -354,8 +354,7 @@ class Agent:
             case gossip.Delivered(source=source, payload=payload):
                 self._pool.feed(ipam_crdt.RingReceived(Owner(source), payload))
 
-    def _act_on_peers(self) -> None:
-        """Something about peers or their ranges has changed."""
+    def _act_on_news(self) -> None:
         self._membership.news()
         self._reconciler.changed()
         self._watch_tunnels()
@@ -368,6 +367,7 @@ class Agent:
 
     def _hear_link(self, event: LinkInput) -> None:
         self._gossip.feed(event)
+        self._paths.glance()
         if isinstance(event, gossip.LinkOpened) and event.target is not None:
             self._peer_news.notice()  # who is at that target may be news, also where nothing of that peer is
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from logging import INFO, WARNING
+from math import inf
 
 from msgspec import Struct
 
@@ -36,13 +37,13 @@ from weavemesh.probing import TunnelProbes
 from weavemesh.transport.rawport import RawPort
 
 LOOK_INTERVAL_S = 1.0
-LOOK_INTERVAL_IDLE_S = 4.0
-"""While no tunnel is in use."""
+LOOK_INTERVAL_IDLE_S = 8.0
+"""While no tunnel is in use, or so little that a glance does not show it."""
 LOOK_PEERS_PER_SECOND = 200
 """Reading a device takes time in proportion to its peers: with more than these it is looked at less often."""
-GLANCE_INTERVAL_S = 1.0
-"""While no tunnel is in use the device's counters are looked at so often."""
-GLANCE_OCTETS = 16384
+GLANCE_INTERVAL_S = 0.8
+"""While no tunnel is in use the device's counters are looked at so often, when something wakes us: heartbeats do."""
+GLANCE_OCTETS = 8192
 """If it has carried so much meanwhile, somebody has begun to use it: questions of ours are fewer."""
 REPORT_AFTER_S = 5.0
 """The mesh is told of a path that has not been direct for so long: what mends itself is nobody's news, and each piece
@@ -102,6 +103,10 @@ class PathFinder:
         self._raw: RawPort | None = None
         self._steering: dict[PeerName, tuple[Endpoint, bool]] = {}
         self._steer_now = asyncio.Event()
+        self._used_now = asyncio.Event()
+        self._glance_at = inf
+        """Not before; never while it is looked at every second anyway."""
+        self._carried_before = 0
         self._forward_now = asyncio.Event()
         self._report_now = asyncio.Event()
         self._forwarded: frozenset[tuple[PeerName, PeerName]] = frozenset()
@@ -131,6 +136,16 @@ class PathFinder:
             self._driver.feed(pathevent.TunnelSilent(PeerName(event.peer)))
         else:
             self._driver.feed(pathevent.TunnelAnswered(PeerName(event.peer), event.rtt_s))
+
+    def glance(self) -> None:
+        """Somebody has woken us: see by the way whether the device is in use."""
+        now = asyncio.get_running_loop().time()
+        if now < self._glance_at:
+            return
+        self._glance_at = now + GLANCE_INTERVAL_S
+        before, self._carried_before = self._carried_before, self._carried()
+        if self._carried_before - before > GLANCE_OCTETS:
+            self._used_now.set()
 
     # -- questions ------------------------------------------------------------------------------------
 
@@ -294,14 +309,12 @@ class PathFinder:
 
     async def _rest(self, at_most_s: float) -> None:
         """So long, or until somebody begins to use the device: what is in use is watched more closely from then on."""
-        loop = asyncio.get_running_loop()
-        ends_at, before = loop.time() + at_most_s, self._carried()
-        while (left_s := ends_at - loop.time()) > 0:
-            await asyncio.sleep(min(GLANCE_INTERVAL_S, left_s))
-            carried = self._carried()
-            if carried - before > GLANCE_OCTETS:
-                return
-            before = carried
+        self._used_now.clear()
+        self._glance_at, self._carried_before = 0.0, self._carried()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._used_now.wait()
+        self._glance_at = inf
 
     def _probed(self, peer: PeerName) -> int:
         return self._probes.octets_with(ProbeName(peer))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
+from math import inf
 
 from gossip import PeerName
 from tests.lab.nat import NatKind
@@ -282,6 +283,8 @@ class World:
                     self._send(host, answer.end.source, packet, port=answer.end.local.port)
                 else:
                     host.forwardings = host.relay.forwardings()
+        sleeps_until = inf if (when := host.paths.deadline()) is None else when
+        assert all(way.wake_at() >= sleeps_until for way in host.paths._ways.values()), "it would oversleep"
         due = [t for t in (host.paths.deadline(), host.prober.deadline(), host.relay.deadline()) if t is not None]
         if due and (host.next_tick <= self.now or min(due) < host.next_tick):
             host.next_tick = max(min(due), self.now)

@@ -55,19 +55,17 @@ class Paths:
         self._patience = Patience()
         self._own: frozenset[IPAddress] = frozenset()
         self._due: float | None = None
-        """No way wakes before, though perhaps later; None: unknown."""
+        """No way wakes before, though perhaps later; None: unknown, as after what is not of one peer alone."""
         self.seen = SeenAs()
         """Where others see our packets come from; to be read only."""
         self._voice = PathVoice(self.seen.endpoints, nonce=nonce)
 
     def receive(self, event: pathevent.PathInput, now: float) -> None:
-        if not isinstance(event, pathevent.TunnelAnswered):  # the most common: it puts off, if anything
-            self._due = None
         match event:
             case pathevent.PathPeers(peers=peers):
                 self._know(peers, now)
             case pathevent.AddressesChanged(addresses=addresses):
-                self._own = frozenset(addresses)
+                self._own, self._due = frozenset(addresses), None
                 self.seen.forget()
                 for peer in list(self._ways):
                     self._doubt(peer, now)
@@ -75,8 +73,9 @@ class Paths:
                 for peer in [peer for peer in endpoints if peer in self._ways]:
                     self._device_sends_to(peer, endpoints[peer], now)
             case _:
-                if event.peer in self._ways:
-                    self._receive_from(event, self._ways[event.peer], now)
+                if (way := self._ways.get(event.peer)) is not None:
+                    self._receive_from(event, way, now)
+                    self._due = None if self._due is None else min(self._due, way.wake_at())
 
     def tick(self, now: float) -> None:
         self._patience.timer(self.deadline(), now)
@@ -106,6 +105,7 @@ class Paths:
     # -- inputs ---------------------------------------------------------------------------------------
 
     def _know(self, peers: Mapping[PeerName, pathevent.PathPeer], now: float) -> None:
+        self._due = None
         for peer in [peer for peer in self._ways if peer not in peers]:
             del self._ways[peer]
             self._doubt_what_leads_over(peer, now)
@@ -137,7 +137,6 @@ class Paths:
                     return  # what is on its way still arrives; and it may have come over the relay that the other uses
                 if way.silent_since is not None:
                     way.recover(now)
-                    self._due = None
                     self._voice.say(pathevent.PathsChanged())
                 way.proven_at = now
                 if way.via == DIRECT and way.endpoint is not None:
@@ -164,6 +163,7 @@ class Paths:
 
     def _doubt_what_leads_over(self, relay: PeerName, now: float) -> None:
         """Only who is reached directly can be a relay."""
+        self._due = None
         for other, dependent in self._ways.items():
             if dependent.via == relay and dependent.silent_since is None:
                 self._doubt(other, now)
@@ -210,6 +210,7 @@ class Paths:
         way = self._ways[peer]
         if endpoint == way.endpoint:
             return
+        self._due = None
         for relay, binding in way.bindings.items():
             if binding.endpoint == endpoint:
                 if way.is_direct and way.endpoint is not None:
@@ -245,7 +246,6 @@ class Paths:
         way.next_search_at = inf
 
     def _act(self, peer: PeerName, way: Way, now: float) -> None:
-        """Do what is due for this peer."""
         if way.next_search_at <= now:
             if way.silent_since is not None or way.via is None:
                 way.avoid.clear()  # nothing works: what did not may do so again
@@ -282,7 +282,7 @@ class Paths:
         for endpoint in candidates:
             self._voice.knock(peer, endpoint, now)
         if way.round < len(pathtime.ROUND_INTERVALS_S):
-            way.next_round_at = now + pathtime.ROUND_INTERVALS_S[way.round]
+            way.next_round_at = now + self._patience.stretch(pathtime.ROUND_INTERVALS_S[way.round], now)
             way.round += 1
             return
         way.next_round_at = inf
@@ -290,7 +290,7 @@ class Paths:
             is_urgent = way.peer.in_touch and not way.is_relayed
             most = pathtime.SEARCH_INTERVAL_URGENT_MAX_S if is_urgent else pathtime.SEARCH_INTERVAL_MAX_S
             way.backoff_s = min(most, way.backoff_s * 2 or pathtime.SEARCH_INTERVAL_S)
-            way.next_search_at = now + way.backoff_s
+            way.next_search_at = now + self._patience.stretch(way.backoff_s, now)
 
     def _use(self, peer: PeerName, way: Way, via: str, endpoint: Endpoint, now: float) -> None:
         """Send over this path, which has been proven, from now on."""
@@ -371,6 +371,7 @@ class Paths:
             way.relay_at = now
 
     def _bound(self, relay: PeerName, peer: PeerName, event: pathevent.KnockAnswered, now: float) -> None:
+        self._due = None
         way = self._ways[peer]
         binding = way.bindings.get(relay)
         if binding is None:

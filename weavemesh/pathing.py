@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from logging import INFO, WARNING
-from math import inf
 
 from msgspec import Struct
 
@@ -17,6 +16,7 @@ from gossip import PathReport, PeerName
 from gossip.record import REPORT_CHARACTERS_MAX
 from weavemesh.callwire import decode_call, encode_call
 from weavemesh.driver import Driver
+from weavemesh.glance import Glance
 from weavemesh.kernel.addresswatch import AddressWatch
 from weavemesh.kernel.device import DeviceError
 from weavemesh.kernel.forwarding import RELAY_PORTS, KernelRelay
@@ -41,10 +41,6 @@ LOOK_INTERVAL_IDLE_S = 8.0
 """While no tunnel is in use, or so little that a glance does not show it."""
 LOOK_PEERS_PER_SECOND = 200
 """Reading a device takes time in proportion to its peers: with more than these it is looked at less often."""
-GLANCE_INTERVAL_S = 0.8
-"""While no tunnel is in use the device's counters are looked at so often, when something wakes us: heartbeats do."""
-GLANCE_OCTETS = 8192
-"""If it has carried so much meanwhile, somebody has begun to use it: questions of ours are fewer."""
 REPORT_AFTER_S = 5.0
 """The mesh is told of a path that has not been direct for so long: what mends itself is nobody's news, and each piece
 of news crosses the whole mesh.
@@ -88,6 +84,7 @@ class PathFinder:
         """`carried` tells how many octets the device has carried; `lost` is called when it is not that device."""
         self._name, self._port = name, port
         self._tunnel, self._carried, self._probes = tunnel, carried, probes
+        self._glance = Glance(carried)
         self._send_call, self._report = send_call, report
         self._chose, self._seen_elsewhere, self._moved = chose, seen_elsewhere, moved
         self._lost = lost
@@ -103,10 +100,6 @@ class PathFinder:
         self._raw: RawPort | None = None
         self._steering: dict[PeerName, tuple[Endpoint, bool]] = {}
         self._steer_now = asyncio.Event()
-        self._used_now = asyncio.Event()
-        self._glance_at = inf
-        """Not before; never while it is looked at every second anyway."""
-        self._carried_before = 0
         self._forward_now = asyncio.Event()
         self._report_now = asyncio.Event()
         self._forwarded: frozenset[tuple[PeerName, PeerName]] = frozenset()
@@ -139,13 +132,7 @@ class PathFinder:
 
     def glance(self) -> None:
         """Somebody has woken us: see by the way whether the device is in use."""
-        now = asyncio.get_running_loop().time()
-        if now < self._glance_at:
-            return
-        self._glance_at = now + GLANCE_INTERVAL_S
-        before, self._carried_before = self._carried_before, self._carried()
-        if self._carried_before - before > GLANCE_OCTETS:
-            self._used_now.set()
+        self._glance.glance()
 
     # -- questions ------------------------------------------------------------------------------------
 
@@ -305,16 +292,7 @@ class PathFinder:
             if self._usage.is_any_used:
                 await asyncio.sleep(max(LOOK_INTERVAL_S, len(names) / LOOK_PEERS_PER_SECOND))
             else:
-                await self._rest(max(LOOK_INTERVAL_IDLE_S, len(names) / LOOK_PEERS_PER_SECOND))
-
-    async def _rest(self, at_most_s: float) -> None:
-        """So long, or until somebody begins to use the device: what is in use is watched more closely from then on."""
-        self._used_now.clear()
-        self._glance_at, self._carried_before = 0.0, self._carried()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
-                await self._used_now.wait()
-        self._glance_at = inf
+                await self._glance.rest(max(LOOK_INTERVAL_IDLE_S, len(names) / LOOK_PEERS_PER_SECOND))
 
     def _probed(self, peer: PeerName) -> int:
         return self._probes.octets_with(ProbeName(peer))

@@ -18,7 +18,7 @@ from weavemesh.kernel.podmodel import PodLink, WiringFailed, host_ifname
 from weavemesh.logs import Event, log
 from weavemesh.pool import NotDurable
 
-INTERVAL_S = 30.0
+INTERVAL_S = 15.0
 """An address of a container that vanished is missed by nobody for so long."""
 _FAILURES = (WiringFailed, NotDurable)
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from weavemesh.kernel.podmessage import IPAddress
 from weavemesh.kernel.podmodel import Order, PodAddress, PodLink, WiredPod
+from weavemesh.kernel.podplan import Player
 
 
 class AddressSource(Protocol):
@@ -47,7 +48,7 @@ class AddressSource(Protocol):
 class Wiring(Protocol):
     """The part of `weavemesh.kernel.pod.PodWiring` that a plugin needs; each call is explained there."""
 
-    async def attach(self, order: Order) -> WiredPod: ...
+    async def attach(self, order: Order, *, player: Player | None = None) -> WiredPod: ...
 
     async def detach(self, ident: str, address: PodAddress | None) -> bool: ...
 

@@ -3,6 +3,14 @@
     request: "WMC1" flags environment_bytes stdin_bytes | environment | stdin
     answer:  "WMA1" status stdout_bytes | stdout
 
+In between, the agent may once have the executable send netlink messages for it, if that has offered to:
+
+    plan:    "WMP1" batches bytes | for each: is_inside last bytes | messages
+    outcome: "WMO1" errno bytes | the kernel's replies
+
+The offer is the variable WEAVEMESH_PLAYS, which the executable adds to those of the runtime: the number under which it
+has the container's namespace open. So an executable and an agent of which only one knows plans get along.
+
 Numbers are 32 bits, big-endian. The environment is the runtime's CNI_* variables, each `NAME=value` and a zero byte.
 Descriptors travel beside the first byte (SCM_RIGHTS): by `flags`, first the executable's own network namespace, then
 the container's. Another flag says that it was called by the name of the IPAM plugin. A tombstone is a request frame in
@@ -10,9 +18,11 @@ a file. The counterpart is shim.c; what the bytes mean is `weavemesh.cni.request
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
+
+from weavemesh.kernel.podplan import Batch
 
 ENVIRONMENT_BYTES_MAX = 64 * 1024
 """CNI_ARGS holds a few names of a pod; the kernel lets a single variable have 128 KiB."""
@@ -22,10 +32,16 @@ ANSWER_BYTES_MAX = 1024 * 1024
 """As in shim.c; a result has some 500 bytes and what a chain brought along."""
 DESCRIPTORS_MAX = 2
 
+REPLIES_BYTES_MAX = 64 * 1024
+"""As in shim.c; the kernel's replies to a plan have some 2 KiB."""
+OFFER = "WEAVEMESH_PLAYS"
+
 REQUEST_HEADER = struct.Struct(">4sIII")
 ANSWER_HEADER = struct.Struct(">4sII")
-_REQUEST_MAGIC, _ANSWER_MAGIC = b"WMC1", b"WMA1"
+_BATCH_HEADER = struct.Struct(">III")
+_REQUEST_MAGIC, _ANSWER_MAGIC, _PLAN_MAGIC, _OUTCOME_MAGIC = b"WMC1", b"WMA1", b"WMP1", b"WMO1"
 _HAS_OWN_NETNS, _HAS_NETNS, _IS_IPAM = 1, 2, 4
+_OFFER_DIGITS_MAX = 9
 
 
 class FrameError(Exception):
@@ -43,6 +59,12 @@ class Call(Struct, frozen=True):
     """The runtime's network namespace."""
     is_ipam: bool = False
     """It was called as IPAM plugin, by another plugin."""
+
+    @property
+    def offer(self) -> int | None:
+        """Under which number the executable has the container's namespace, if it offers to play a plan there."""
+        number = self.environment.get(OFFER, "")
+        return int(number) if number.isascii() and number.isdecimal() and len(number) <= _OFFER_DIGITS_MAX else None
 
 
 class Answer(Struct, frozen=True):
@@ -94,6 +116,24 @@ def encode_request(environment: Mapping[str, str], stdin: bytes) -> bytes:
     """The frame of a caller that passes the container's namespace along, as the one descriptor."""
     block = b"".join(f"{name}={value}".encode() + b"\0" for name, value in environment.items())
     return REQUEST_HEADER.pack(_REQUEST_MAGIC, _HAS_NETNS, len(block), len(stdin)) + block + stdin
+
+
+def encode_plan(batches: Sequence[Batch]) -> bytes:
+    """The frame of a plan."""
+    body = b"".join(
+        _BATCH_HEADER.pack(batch.is_inside, batch.last, len(batch.packed)) + batch.packed for batch in batches
+    )
+    return ANSWER_HEADER.pack(_PLAN_MAGIC, len(batches), len(body)) + body
+
+
+def decode_outcome(frame: bytes) -> bytes | None:
+    """The kernel's replies in an outcome; None as long as it is not whole. FrameError if it is none."""
+    if len(frame) < ANSWER_HEADER.size:
+        return None
+    magic, _, length = ANSWER_HEADER.unpack_from(frame)
+    if magic != _OUTCOME_MAGIC or length > REPLIES_BYTES_MAX or len(frame) > ANSWER_HEADER.size + length:
+        raise FrameError("this is not an outcome of our CNI executable")
+    return bytes(frame[ANSWER_HEADER.size :]) if len(frame) == ANSWER_HEADER.size + length else None
 
 
 def decode_answer(frame: bytes) -> Answer | None:

@@ -39,6 +39,7 @@ from weavemesh.cni.result import (
 from weavemesh.cni.tombstone import Tombstone, read_tombstones
 from weavemesh.cni.turn import Turns
 from weavemesh.kernel.podmodel import InterfaceExists, Order, PodAddress, WiredPod, WiringFailed, host_ifname
+from weavemesh.kernel.podplan import Player
 from weavemesh.logs import Event, log
 from weavemesh.podaddress import AddressUnfit
 from weavemesh.pool import AllocationRefused, NotDurable
@@ -64,12 +65,15 @@ class Plugin:
         self._replaying = asyncio.Lock()
         self.collector = Collector(addresses, wiring, self._turns)
 
-    async def perform(self, call: Call) -> Answer:
-        """The answer to a call, also to one that is wrong. Cancelled: an ADD is undone, then it ends."""
+    async def perform(self, call: Call, *, player: Player | None = None) -> Answer:
+        """The answer to a call, also to one that is wrong. Cancelled: an ADD is undone, then it ends.
+
+        The player, if there is one, is whoever called.
+        """
         try:
             request = decode(call)
             async with asyncio.timeout(ANSWER_DEADLINES_S.get(request.command, ANSWER_DEADLINE_OTHERS_S)):
-                return await self._perform(request, call)
+                return await self._perform(request, call, player)
         except CniError as error:
             return _refusal(call, error)
         except TimeoutError:
@@ -89,10 +93,10 @@ class Plugin:
                 done += await self._replay(tombstone)
             return done
 
-    async def _perform(self, request: Request, call: Call) -> Answer:
+    async def _perform(self, request: Request, call: Call, player: Player | None) -> Answer:
         match request.command:
             case Command.ADD:
-                return await (self._lease(request) if request.is_ipam else self._add(request, call))
+                return await (self._lease(request) if request.is_ipam else self._add(request, call, player))
             case Command.DEL:
                 await self._delete(request)
             case Command.CHECK:
@@ -110,17 +114,19 @@ class Plugin:
 
     # -- an interface -----------------------------------------------------------------------------------
 
-    async def _add(self, request: Request, call: Call) -> Answer:
+    async def _add(self, request: Request, call: Call, player: Player | None) -> Answer:
         netns_fd = self._pod_netns(request, call)
+        if call.own_netns_fd is None or _identity_of(call.own_netns_fd) != self._own_netns:
+            player = None  # it is not where the host's end belongs
         async with self._turns.take(host_ifname(request.ident)):
-            pod = await self._attach(request, netns_fd)
+            pod = await self._attach(request, netns_fd, player)
         fields = {**_fields(request), "address": pod.address.ipv4, "link": pod.host_ifname}
         # The runtime is told before the log.
         asyncio.get_running_loop().call_soon(partial(log, logging.INFO, Event.CONTAINER_ATTACHED, **fields))
         attached = Attached(request.pod_ifname, request.netns, pod, request.dns, request.chained)
         return Answer(0, encode_result(attached, request.version), attached=request.ident)
 
-    async def _attach(self, request: Request, netns_fd: int) -> WiredPod:
+    async def _attach(self, request: Request, netns_fd: int, player: Player | None) -> WiredPod:
         """Wires the pod while its address is written to disk: neither waits for the other, the answer for both."""
         is_new = self._addresses.address_of(request.ident) is None
         wired: WiredPod | None = None
@@ -128,7 +134,7 @@ class Plugin:
             address = await self._addresses.promise(
                 request.ident, request.wish.addresses, deadline_s=ALLOCATION_DEADLINE_S
             )
-            wired = await self._wiring.attach(self._order(request, netns_fd, address))
+            wired = await self._wiring.attach(self._order(request, netns_fd, address), player=player)
             await self._addresses.durable()
         except BaseException as error:
             if wired is not None:

@@ -1,17 +1,17 @@
 """The unix socket at which the CNI executable finds the agent: one call and one answer a connection.
 
-Only frames, descriptors, limits and deadlines are here. What a call means is `weavemesh.cni.plugin`'s; the other end of
-the connection is shim.c.
+Only frames, descriptors, limits and deadlines are here. What a call means is `weavemesh.cni.plugin`'s; who calls, while
+an ADD is done, is `weavemesh.cni.caller`'s; the other end of the connection is shim.c.
 """
 
 import asyncio
 import logging
 import os
 import socket
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Self
 
+from weavemesh.cni.caller import Caller
 from weavemesh.cni.frame import (
     DESCRIPTORS_MAX,
     REQUEST_HEADER,
@@ -103,7 +103,8 @@ class CniServer:
             if self._has_tombstones():
                 # Left since we began to listen; perhaps of this very container, which is now made anew.
                 await plugin.replay_tombstones(self._tombstones)
-            return await _unless_hung_up(connection, plugin.perform(call))
+            caller = Caller(connection, call.offer)
+            return await caller.unless_hung_up(plugin.perform(call, player=caller.player()))
         except Exception:  # noqa: BLE001  # as above, but the runtime is told
             _log.exception("the call of a container runtime failed")
             error = CniError(ErrorCode.INTERNAL, "the weavemesh agent failed", "look into its log and report this")
@@ -115,31 +116,6 @@ class CniServer:
                 return next(entries, None) is not None
         except OSError:
             return False
-
-
-async def _unless_hung_up(connection: socket.socket, work: Coroutine[None, None, Answer]) -> Answer | None:
-    """What `work` gives; cancelled, and None, when the executable hangs up: it says nothing after its request."""
-    task = asyncio.current_task()
-    assert task is not None, "only a task converses"
-    loop = asyncio.get_running_loop()
-    hung_up = False
-
-    def on_readable() -> None:
-        nonlocal hung_up
-        hung_up = True
-        loop.remove_reader(connection)
-        task.cancel()
-
-    loop.add_reader(connection, on_readable)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not hung_up or task.uncancel() > 0:  # somebody else wants the task to end
-            raise
-        log(logging.WARNING, Event.CONTAINER_FAILED, reason="the runtime gave up an ADD; it is undone")
-        return None
-    finally:
-        loop.remove_reader(connection)
 
 
 async def _receive(connection: socket.socket, descriptors: list[int]) -> Call:

@@ -5,7 +5,9 @@
  *
  * It knows no networking. What it can say without the agent it says itself: VERSION, unknown commands, bad variables.
  * The agent gets the CNI_* variables, stdin, and the network namespaces as open descriptors, because it may see neither
- * the runtime's mounts nor its processes. If there is no agent, ADD fails with "try again later", and DEL succeeds and
+ * the runtime's mounts nor its processes. During an ADD the agent may have it send netlink messages to the kernel, which
+ * it neither makes nor reads: it sends each batch and passes the kernel's replies on, and it ends with the first batch
+ * of which anything failed, or when the agent hangs up. If there is no agent, ADD fails with "try again later", and DEL succeeds and
  * leaves a tombstone, a file that the agent reads when it starts. Each wait has a deadline.
  *
  * The counterpart, and the description of the frames, is frame.py. Built by deploy/cni/build.sh.
@@ -16,12 +18,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,10 +44,20 @@ enum {
     ENVIRONMENT_BYTES_MAX = 64 * 1024,  /* as in frame.py */
     STDIN_BYTES_MAX = 1024 * 1024,      /* as in frame.py */
     ANSWER_BYTES_MAX = 1024 * 1024,
+    REPLIES_BYTES_MAX = 64 * 1024,      /* of the kernel to a plan, which are some 2 KiB; as in frame.py */
+    KERNEL_DEADLINE_S = 10,             /* it replies before it lets us go on */
     TOMBSTONE_BYTES_MAX = 128 * 1024,   /* a DEL with its prevResult has 2 KiB */
     TOMBSTONES_MAX = 4096,              /* more pods than a host has; a full disk is worse than a DEL to be repeated */
     STDIN_DEADLINE_S = 10,
     BACKLOG_PAUSE_MS = 10,
+};
+
+/* Of linux/netlink.h, which musl's tools are without. */
+enum { ROUTE_FAMILY = 0, MESSAGE_ERROR = 2, OPTION_CAP_ACK = 10, OPTION_EXT_ACK = 11, MESSAGE_ALIGNMENT = 4 };
+struct message_header {
+    uint32_t bytes;
+    uint16_t type, flags;
+    uint32_t sequence, port;
 };
 
 struct verb {
@@ -58,6 +72,9 @@ static const struct verb verbs[] = {
 static char frame[HEADER_BYTES + ENVIRONMENT_BYTES_MAX + STDIN_BYTES_MAX + 2]; /* header, environment, stdin, zero */
 static size_t environment_bytes, stdin_bytes;
 static char answer[ANSWER_HEADER_BYTES + ANSWER_BYTES_MAX];
+static _Alignas(struct message_header) char outcome[ANSWER_HEADER_BYTES + REPLIES_BYTES_MAX]; /* header, replies */
+static size_t replies_bytes;
+static int route_sockets[2] = {-1, -1}; /* rtnetlink, in the host's namespace and in the container's */
 static char reason[512]; /* why the agent did not answer */
 static long long deadline_ms;
 static int is_ipam; /* called by the name of the IPAM plugin */
@@ -156,13 +173,18 @@ static int is_interface_name(const char *text)
     return length && length <= 15 && strcmp(text, ".") && strcmp(text, "..") && !text[strcspn(text, "/: \t\n\v\f\r")];
 }
 
-/* The descriptor of CNI_NETNS, or -1. Ends if the command needs a variable that is not right. */
-static int check_variables(const struct verb *verb)
+/* The descriptor of CNI_NETNS, or -1 and errno. */
+static int open_netns(const struct verb *verb)
+{
+    const char *path = variable("CNI_NETNS", "");
+    /* O_NONBLOCK: a named pipe in this place must not stop us. */
+    return *path && verb->needs_container ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+}
+
+/* Ends if the command needs a variable that is not right. */
+static void check_variables(const struct verb *verb, int descriptor, int error)
 {
     const char *container = "", *interface = "", *netns = "", *path = variable("CNI_NETNS", "");
-    /* O_NONBLOCK: a named pipe in this place must not stop us. */
-    int descriptor = *path && verb->needs_container ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
-    int error = errno;
     if (verb->needs_container && !is_container_id(variable("CNI_CONTAINERID", "")))
         container = " CNI_CONTAINERID";
     if (verb->needs_container && !is_interface_name(variable("CNI_IFNAME", "")))
@@ -172,22 +194,34 @@ static int check_variables(const struct verb *verb)
     if (*container || *interface || *netns)
         fail(BAD_ENVIRONMENT, *netns && *path ? strerror(error) : "", "missing or invalid variables:%s%s%s", container,
              interface, netns);
-    return descriptor;
+}
+
+static void add_variable(const char *entry)
+{
+    size_t size = strlen(entry) + 1;
+    if (environment_bytes + size > ENVIRONMENT_BYTES_MAX)
+        fail(BAD_ENVIRONMENT, "", "the CNI_* variables together are longer than %d bytes", ENVIRONMENT_BYTES_MAX);
+    memcpy(frame + HEADER_BYTES + environment_bytes, entry, size);
+    environment_bytes += size;
 }
 
 /* Puts the CNI_* variables into the frame, and nothing else of the runtime's environment. */
 static void read_environment(void)
 {
     extern char **environ;
-    for (char **entry = environ; *entry; entry++) {
-        size_t size = strlen(*entry) + 1;
-        if (strncmp(*entry, "CNI_", 4))
-            continue;
-        if (environment_bytes + size > ENVIRONMENT_BYTES_MAX)
-            fail(BAD_ENVIRONMENT, "", "the CNI_* variables together are longer than %d bytes", ENVIRONMENT_BYTES_MAX);
-        memcpy(frame + HEADER_BYTES + environment_bytes, *entry, size);
-        environment_bytes += size;
-    }
+    for (char **entry = environ; *entry; entry++)
+        if (!strncmp(*entry, "CNI_", 4))
+            add_variable(*entry);
+}
+
+/* Tells the agent that we can send netlink messages, and by which number they may name the container's namespace.
+ * A variable and not a flag: an agent that does not know it passes over it. */
+static void offer_to_play(int netns)
+{
+    char entry[64];
+    int length = snprintf(entry, sizeof entry, "WEAVEMESH_PLAYS=%d", netns);
+    if (environment_bytes + (size_t)length + 1 <= ENVIRONMENT_BYTES_MAX)
+        add_variable(entry);
 }
 
 static void read_stdin(void)
@@ -274,8 +308,8 @@ static int send_call(int agent, int own_netns, int netns)
     return 0;
 }
 
-/* Reads the whole answer: its length, and the exit status that it asks for; or -1 and `reason`. */
-static long receive_answer(int agent, int *status)
+/* Reads a whole frame of the agent: its length, whether it is a plan, and its number; or -1 and `reason`. */
+static long receive_frame(int agent, int *is_plan, uint32_t *number)
 {
     size_t got = 0, wanted = ANSWER_HEADER_BYTES;
     uint32_t numbers[2];
@@ -290,26 +324,131 @@ static long receive_answer(int agent, int *status)
         got += (size_t)count;
         if (got == ANSWER_HEADER_BYTES && wanted == ANSWER_HEADER_BYTES) {
             memcpy(numbers, answer + 4, sizeof numbers);
-            if (memcmp(answer, "WMA1", 4) || ntohl(numbers[1]) > ANSWER_BYTES_MAX)
+            *is_plan = !memcmp(answer, "WMP1", 4);
+            if ((!*is_plan && memcmp(answer, "WMA1", 4)) || ntohl(numbers[1]) > ANSWER_BYTES_MAX)
                 return give_up("what answers is not a weavemesh agent", "");
-            *status = (int)(ntohl(numbers[0]) & 0x7f);
+            *number = ntohl(numbers[0]);
             wanted += ntohl(numbers[1]);
         }
     }
     return (long)(got - ANSWER_HEADER_BYTES);
 }
 
+static int open_route_socket(void)
+{
+    int on = 1, opened = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, ROUTE_FAMILY);
+    struct timeval patience = {.tv_sec = KERNEL_DEADLINE_S};
+    setsockopt(opened, SOL_NETLINK, OPTION_CAP_ACK, &on, sizeof on);
+    setsockopt(opened, SOL_NETLINK, OPTION_EXT_ACK, &on, sizeof on);
+    setsockopt(opened, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return opened;
+}
+
+/* Opens both sockets while the agent thinks; a socket stays in the namespace in which it was made. 0 or errno. */
+static int open_route_sockets(int netns)
+{
+    if ((route_sockets[0] = open_route_socket()) < 0 || setns(netns, CLONE_NEWNET) ||
+        (route_sockets[1] = open_route_socket()) < 0)
+        return errno;
+    return 0;
+}
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + MESSAGE_ALIGNMENT - 1) / MESSAGE_ALIGNMENT * MESSAGE_ALIGNMENT;
+}
+
+/* Reads the kernel's replies up to that to the last message. 0; errno, also if the kernel refused any of them. */
+static int receive_replies(int route, uint32_t last)
+{
+    int failure = 0;
+    for (;;) {
+        char *start = outcome + ANSWER_HEADER_BYTES + replies_bytes;
+        ssize_t count = recv(route, start, REPLIES_BYTES_MAX - replies_bytes, MSG_TRUNC);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0 || (size_t)count > REPLIES_BYTES_MAX - replies_bytes)
+            return count < 0 ? errno : EMSGSIZE;
+        replies_bytes += aligned((size_t)count); /* what fills up is zero */
+        for (size_t at = 0, size; at + sizeof(struct message_header) + sizeof(int32_t) <= (size_t)count; at += size) {
+            const struct message_header *reply = (const struct message_header *)(start + at);
+            size = aligned(reply->bytes);
+            if (size < sizeof *reply)
+                return EPROTO;
+            if (reply->type != MESSAGE_ERROR)
+                continue;
+            int32_t error;
+            memcpy(&error, reply + 1, sizeof error);
+            failure = failure ? failure : -error;
+            if (reply->sequence == last)
+                return failure;
+        }
+    }
+}
+
+/* Has the kernel do the batches of a plan, each in one system call. 0, or errno of what ended it. */
+static int play(int agent, size_t size)
+{
+    uint32_t numbers[3]; /* whether in the container's namespace, the last message's number, bytes */
+    for (size_t at = ANSWER_HEADER_BYTES, end = at + size; at < end; at += ntohl(numbers[2])) {
+        if (end - at < sizeof numbers)
+            return EPROTO;
+        memcpy(numbers, answer + at, sizeof numbers);
+        at += sizeof numbers;
+        if (ntohl(numbers[2]) > end - at)
+            return EPROTO;
+        /* An agent that is gone, or gives this up, undoes what there is; nothing may be added to that. */
+        struct pollfd hung_up = {.fd = agent, .events = POLLIN | POLLRDHUP};
+        if (poll(&hung_up, 1, 0))
+            return ECANCELED;
+        int route = route_sockets[numbers[0] != 0];
+        if (send(route, answer + at, ntohl(numbers[2]), 0) < 0)
+            return errno;
+        int failure = receive_replies(route, ntohl(numbers[1]));
+        if (failure)
+            return failure;
+    }
+    return 0;
+}
+
+/* Tells the agent how it went. -1 and `reason` if it cannot. */
+static int send_outcome(int agent, int failure)
+{
+    uint32_t numbers[] = {htonl((uint32_t)failure), htonl((uint32_t)replies_bytes)};
+    memcpy(outcome, "WMO1", 4);
+    memcpy(outcome + 4, numbers, sizeof numbers);
+    for (size_t sent = 0, size = ANSWER_HEADER_BYTES + replies_bytes; sent < size;) {
+        if (!is_ready(agent, POLLOUT))
+            return give_up("the agent does not take the outcome", "");
+        ssize_t written = send(agent, outcome + sent, size - sent, MSG_NOSIGNAL);
+        if (written < 0 && errno != EAGAIN && errno != EINTR)
+            return give_up("the agent ended the call", strerror(errno));
+        sent += written > 0 ? (size_t)written : 0;
+    }
+    return 0;
+}
+
 /* Has the agent do it and prints what it says: its exit status, or -1 and `reason`. */
-static int call_agent(const char *path, int netns)
+static int call_agent(const char *path, int netns, int plays)
 {
     int agent = connect_agent(path);
     if (agent < 0 || send_call(agent, open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), netns))
         return -1;
-    int status = 1;
-    long size = receive_answer(agent, &status);
-    if (size < 0)
-        return -1;
-    return write_all(STDOUT_FILENO, answer + ANSWER_HEADER_BYTES, (size_t)size) ? 1 : status;
+    int failure = plays ? open_route_sockets(netns) : EPROTO;
+    for (;;) {
+        int is_plan = 0;
+        uint32_t number = 0;
+        long size = receive_frame(agent, &is_plan, &number);
+        if (size < 0)
+            return -1;
+        if (!is_plan)
+            return write_all(STDOUT_FILENO, answer + ANSWER_HEADER_BYTES, (size_t)size) ? 1 : (int)(number & 0x7f);
+        if (!failure)
+            failure = play(agent, (size_t)size);
+        if (send_outcome(agent, failure))
+            return -1;
+        failure = EPROTO; /* one plan a call */
+    }
 }
 
 static int is_full(int folder)
@@ -393,11 +532,15 @@ int main(int count, char **arguments)
     if (!verb)
         fail(BAD_ENVIRONMENT, "", "CNI_COMMAND is unknown: %.64s", command);
     read_environment();
+    int netns = open_netns(verb), netns_error = errno;
+    int plays = netns >= 0 && !is_ipam && !strcmp(command, "ADD");
+    if (plays)
+        offer_to_play(netns);
     read_stdin();
-    int netns = check_variables(verb);
+    check_variables(verb, netns, netns_error);
     deadline_ms = now_ms() + verb->deadline_s * 1000;
     const char *path = variable("WEAVEMESH_CNI_SOCKET", SOCKET_DEFAULT);
-    int status = call_agent(path, netns);
+    int status = call_agent(path, netns, plays);
     if (status >= 0)
         return status;
     if (verb->code_if_down)

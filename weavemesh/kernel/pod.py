@@ -5,8 +5,8 @@ permanent neighbour entries, so there is no ARP, no neighbour solicitation, no d
 broadcast domain. The host's end has no address; the host routes the pod's two addresses to it.
 
 Not here: which address a pod gets (`ipam_crdt`), what a container runtime is told (`weavemesh.cni`), the overlay
-device, and the kernel's work itself (`weavemesh.kernel.podwork`). That is done in threads: deleting a veth takes 15 ms,
-and all of it waits for the kernel's one lock on devices.
+device, and the kernel's work itself (`weavemesh.kernel.podwork`). That is done in threads, or by a `Player` that plays
+a plan: deleting a veth takes 15 ms, and all of it waits for the kernel's one lock on devices.
 """
 
 import asyncio
@@ -15,11 +15,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from random import SystemRandom
 from threading import Lock
 from typing import TypeVar
 
 from weavemesh.kernel import podwork
 from weavemesh.kernel.podmodel import Order, PodAddress, PodLink, WiredPod, WiringFailed, host_ifname
+from weavemesh.kernel.podplan import INDEX_MAX, INDEX_MIN, Plan, Player
 
 T = TypeVar("T")
 
@@ -41,16 +43,24 @@ class PodWiring:
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="weavemesh-sweep")
         self._sweep_is_due = False
         self._sweeping = Lock()
+        self._random = SystemRandom()
 
-    async def attach(self, order: Order) -> WiredPod:
+    async def attach(self, order: Order, *, player: Player | None = None) -> WiredPod:
         """Makes the attachment whole or not at all; the pod can send and be reached when this returns.
 
+        A player saves the way through a thread; what it cannot make is done here, from the beginning.
         A half-made leftover of the same ident, or one in another namespace, is cleared first. InterfaceExists: the pod
         has an interface of that name already, and it stays. WiringFailed: anything else. Cancelled: ends when the
         kernel is done and what it made is undone.
         """
-        undo = partial(podwork.detach, host_ifname(order.ident))
-        return await self._run(partial(podwork.attach, order), undo=undo)
+        work = partial(podwork.attach, order)
+        # Another index each time: what is left of an earlier attempt, by a player that is late, meets no device of it.
+        index = self._random.randrange(INDEX_MIN, INDEX_MAX, 2)
+        if player is not None and (plan := podwork.plan(order, index=index, netns_fd=player.netns_fd)) is not None:
+            if await self._play(plan, player):
+                return plan.pod
+            work = partial(podwork.attach_after, plan, order)
+        return await self._run(work, undo=partial(podwork.detach, host_ifname(order.ident)))
 
     async def detach(self, ident: str, address: PodAddress | None) -> bool:
         """Ends the attachment: nobody reaches the pod by `address` any more, nor can it send from there.
@@ -93,6 +103,13 @@ class PodWiring:
         with suppress(WiringFailed):  # they are retired all the same, and the next one takes them along
             podwork.delete_retired()
 
+    async def _play(self, plan: Plan, player: Player) -> bool:
+        try:
+            return plan.is_done_by(await player.play(plan.batches))
+        except BaseException:
+            await asyncio.wait([asyncio.get_running_loop().run_in_executor(self._threads, _undo, plan)])
+            raise
+
     async def _run(self, work: Callable[[], T], *, undo: Callable[[], object] | None = None) -> T:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
@@ -108,6 +125,11 @@ class PodWiring:
                 await asyncio.wait([loop.run_in_executor(self._threads, undo)])
             raise
         return thread.result()
+
+
+def _undo(plan: Plan) -> None:
+    with suppress(WiringFailed):  # it is half made then, and the next one in its place clears it
+        podwork.undo(plan)
 
 
 def _end(ended: asyncio.Future[None]) -> None:

@@ -30,6 +30,8 @@ _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _NEIGHBOUR = struct.Struct("=BxHiHBB")
 
+ACKNOWLEDGE = 0x4
+"""A flag for `pack`: the kernel tells how this one went, also if it went well."""
 _REQUEST, _DUMP, _REPLACE, _EXCLUSIVE, _CREATE = 0x1, 0x300, 0x100, 0x200, 0x400
 _NLMSGERR_ATTR_MSG = 1
 _ATTRIBUTE_KIND_MASK = 0x3FFF
@@ -80,6 +82,9 @@ class Peer(Struct, frozen=True):
     name: str
     mac: str
     netns_fd: int
+    """As whoever sends the message has it open."""
+    index: int = 0
+    """0: the kernel chooses one."""
 
 
 def pack_mac(mac: str) -> bytes:
@@ -109,10 +114,13 @@ def _family(address: IPAddress) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
-def add_veth(name: str, *, mac: str, mtu: int, peer: Peer) -> Message:
-    """Makes the pair, our end up; both get the MTU, which is not inherited. EEXIST if a name is taken in its place."""
+def add_veth(name: str, *, mac: str, mtu: int, peer: Peer, index: int = 0) -> Message:
+    """Makes the pair, our end up; both get the MTU, which is not inherited. EEXIST if a name is taken in its place.
+
+    Index 0: the kernel chooses one; the peer's counts only beside another. EEXIST, EBUSY if one is taken.
+    """
     far = (
-        _link_header()
+        _link_header(index=peer.index)
         + _text(_IFLA_IFNAME, peer.name)
         + _attribute(_IFLA_ADDRESS, pack_mac(peer.mac))
         + _number(_IFLA_MTU, mtu)
@@ -120,7 +128,7 @@ def add_veth(name: str, *, mac: str, mtu: int, peer: Peer) -> Message:
     )
     data = _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, far))
     body = (
-        _link_header(up=True)
+        _link_header(index=index, up=True)
         + _text(_IFLA_IFNAME, name)
         + _attribute(_IFLA_ADDRESS, pack_mac(mac))
         + _number(_IFLA_MTU, mtu)
@@ -182,13 +190,13 @@ def add_address(index: int, address: IPInterface) -> Message:
     return Message(_NEWADDR, _CREATE | _REPLACE, body, f"address {address}")
 
 
-def add_host_route(index: int, destination: IPAddress) -> Message:
-    """Routes one address to the device; replaces another route to it."""
+def add_host_route(index: int, destination: IPAddress, *, replaces: bool = True) -> Message:
+    """Routes one address to the device; replaces another route to it, or else EEXIST if there is one."""
     scope = _SCOPE_LINK if destination.version == 4 else _SCOPE_UNIVERSE
     length = destination.max_prefixlen
     header = _ROUTE.pack(_family(destination), length, 0, 0, _TABLE_MAIN, PROTOCOL, scope, _UNICAST, 0)
     body = header + _number(_RTA_OIF, index) + _attribute(_RTA_DST, destination.packed)
-    return Message(_NEWROUTE, _CREATE | _REPLACE, body, f"route to {destination}")
+    return Message(_NEWROUTE, _CREATE | (_REPLACE if replaces else _EXCLUSIVE), body, f"route to {destination}")
 
 
 def remove_host_route(name: str, index: int, destination: IPAddress) -> Message:

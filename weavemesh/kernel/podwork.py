@@ -9,15 +9,14 @@ import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address
 
 from msgspec.structs import replace
 
-from weavemesh.kernel import podmessage
+from weavemesh.kernel import podmessage, podplan
 from weavemesh.kernel.netns import visit
 from weavemesh.kernel.podlink import NetlinkError, RouteSocket
-from weavemesh.kernel.podmessage import IPNetwork, Link, Message
+from weavemesh.kernel.podmessage import IPNetwork, Link
 from weavemesh.kernel.podmodel import (
     EVERYWHERE,
     GATEWAY_IPV4,
@@ -30,11 +29,10 @@ from weavemesh.kernel.podmodel import (
     PodLink,
     WiredPod,
     WiringFailed,
-    alias_of,
-    gateway_of,
     host_ifname,
     pod_link_of,
 )
+from weavemesh.kernel.podplan import Plan
 from weavemesh.kernel.sysctl import PROC_SYS
 
 _SYSCTL_IPV6 = PROC_SYS / "net/ipv6/conf"
@@ -42,12 +40,6 @@ _ALWAYS = b"2"  # accept_ra
 _SETTING_BYTES_MAX = 64
 _NO_IPV6 = (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 """How the kernel refuses an IPv6 address where IPv6 is switched off, or was never there."""
-_HOST_IPV4 = {
-    podmessage.DEVCONF_FORWARDING: 1,
-    podmessage.DEVCONF_ACCEPT_REDIRECTS: 0,
-    # Strict: a pod can send only from the address that is routed to it.
-    podmessage.DEVCONF_RP_FILTER: 1,
-}
 
 
 def attach(order: Order) -> WiredPod:
@@ -57,8 +49,7 @@ def attach(order: Order) -> WiredPod:
     except OSError as error:
         raise WiringFailed(f"cannot enter the container's network namespace: {error.strerror}") from error
     with inside, RouteSocket() as outside:
-        if not _host_has_ipv6():
-            order = replace(order, address=replace(order.address, ipv6=None))
+        order = _fit(order)
         try:
             pair = _make_pair(order, inside=inside, outside=outside)
         except OSError as error:
@@ -71,6 +62,32 @@ def attach(order: Order) -> WiredPod:
                 outside.perform(podmessage.delete_link(pair.name))
             raise WiringFailed(f"cannot set up {order.ifname}: {error}") from error
     return WiredPod(pair.name, HOST_MAC, order.pod_mac, order.mtu, address, routes)
+
+
+def plan(order: Order, *, index: int, netns_fd: int) -> Plan | None:
+    """How another can make the attachment; None if this host needs more than messages for it. Takes microseconds."""
+    order = _fit(order)
+    if order.address.ipv6 and _default_of_ipv6("accept_ra") == _ALWAYS:
+        return None
+    return podplan.plan(order, index=index, netns_fd=netns_fd)
+
+
+def undo(made: Plan) -> None:
+    """Deletes what was made by a plan, if anything was, and nothing else of that name. WiringFailed."""
+    with RouteSocket() as outside:
+        try:
+            link = outside.link(made.pod.host_ifname)
+            if link is not None and link.index == made.index:
+                outside.perform(podmessage.delete_link(link.name))
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise WiringFailed(f"cannot {error}") from error
+
+
+def attach_after(failed: Plan, order: Order) -> WiredPod:
+    """As `attach`, after a plan that did not succeed."""
+    undo(failed)
+    return attach(order)
 
 
 def retire(name: str, address: PodAddress | None) -> bool:
@@ -147,12 +164,7 @@ def list_pod_links() -> tuple[PodLink, ...]:
 def _make_pair(order: Order, *, inside: RouteSocket, outside: RouteSocket) -> Link:
     """The host's end of the new pair; it has no alias yet, which marks it as half-made."""
     name = host_ifname(order.ident)
-    peer = podmessage.Peer(name=order.ifname, mac=order.pod_mac, netns_fd=order.netns_fd)
-    make = (
-        podmessage.add_veth(name, mac=HOST_MAC, mtu=order.mtu, peer=peer),
-        # Before the pod's end is up: then a link-local address would be made up for this one.
-        podmessage.configure_link(name, ipv4=_HOST_IPV4, ipv6=order.address.ipv6 is not None),
-    )
+    make = podplan.pair_steps(order, netns_fd=order.netns_fd)
     outcomes, link = outside.attempt_and_look(*make, name=name)
     if outcomes[0] and outcomes[0].errno == errno.EEXIST:
         _clear_leftover(name, order.ifname, inside=inside, outside=outside)
@@ -183,10 +195,10 @@ def _wire_pod(order: Order, pair: Link, inside: RouteSocket) -> tuple[PodAddress
     """
     assert pair.peer_index is not None, "a pair has two ends"
     index, address = pair.peer_index, order.address
-    first, ipv6 = ((), ()) if address.ipv6 is None else _ipv6_steps(order.ifname, index, address.ipv6)
-    ipv4 = _ipv4_steps(index, address.ipv4)
+    first, ipv6 = ((), ()) if address.ipv6 is None else podplan.ipv6_steps(order.ifname, index, address.ipv6)
+    ipv4 = podplan.ipv4_steps(index, address.ipv4)
     wanted = [one for one in EVERYWHERE if order.is_default and (ipv6 or one.version == 4)]
-    outcomes = inside.attempt(*first, *ipv4, *ipv6, *(_gateway_route(index, one) for one in wanted))
+    outcomes = inside.attempt(*first, *ipv4, *ipv6, *(podplan.gateway_route(index, one) for one in wanted))
     ipv6_at = len(first) + len(ipv4)
     routes_at = ipv6_at + len(ipv6)
     _raise_first(outcomes[len(first) : ipv6_at])
@@ -200,7 +212,7 @@ def _wire_pod(order: Order, pair: Link, inside: RouteSocket) -> tuple[PodAddress
     lacking = families - {network.version for network in routed}
     mesh = [network for network in order.mesh if network.version in lacking] if lacking else []
     if mesh:
-        for outcome in inside.attempt(*(_gateway_route(index, one) for one in mesh)):
+        for outcome in inside.attempt(*(podplan.gateway_route(index, one) for one in mesh)):
             _was_there(outcome)
     return address, (*routed, *mesh)
 
@@ -212,51 +224,12 @@ def _was_there(outcome: NetlinkError | None) -> bool:
     return outcome is not None
 
 
-def _ipv4_steps(index: int, address: IPv4Address) -> tuple[Message, ...]:
-    ends, gateway = _ipv4_frame(index)
-    return (*ends, podmessage.add_address(index, IPv4Interface(address)), *gateway)
-
-
-def _ipv6_steps(ifname: str, index: int, address: IPv6Address) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """What comes first of all, so that no link-local address is made up when the device comes up; and the rest."""
-    first, neighbour = _ipv6_frame(ifname, index)
-    # The kernel makes the local route itself, but in deferred work, and until then the pod takes no answers.
-    local = podmessage.add_local_route(address, index)
-    return (first,), (podmessage.add_address(index, IPv6Interface(address)), local, neighbour)
-
-
-# Remembered, for an interface is nearly always the second one in its pod.
-
-
-@lru_cache
-def _ipv4_frame(index: int) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """What comes before and after the address."""
-    ends = podmessage.set_up(podmessage.LOOPBACK_INDEX), podmessage.set_up(index)
-    route = podmessage.add_host_route(index, GATEWAY_IPV4)
-    return ends, (route, podmessage.add_neighbour(index, GATEWAY_IPV4, HOST_MAC))
-
-
-@lru_cache
-def _ipv6_frame(ifname: str, index: int) -> tuple[Message, Message]:
-    without_link_local = podmessage.configure_link(ifname, ipv4={}, ipv6=True)
-    return without_link_local, podmessage.add_neighbour(index, GATEWAY_IPV6, HOST_MAC)
-
-
-@lru_cache
-def _gateway_route(index: int, network: IPNetwork) -> Message:
-    return podmessage.add_gateway_route(index, network, gateway_of(network.version))
-
-
 def _wire_host(order: Order, pair: Link, address: PodAddress, outside: RouteSocket) -> None:
-    """The host's end; the alias last of all, for it says that the attachment is whole."""
-    # Asking makes the kernel see at once that the pod's end is up, and not when its deferred work gets to it.
-    messages: list[Message] = [podmessage.get_link(pair.name)]
-    for one in address.all():
-        messages.append(podmessage.add_host_route(pair.index, one))
-        messages.append(podmessage.add_neighbour(pair.index, one, order.pod_mac))
+    """The host's end; the alias last of all."""
+    messages = podplan.host_steps(order, pair.name, pair.index, address)
     if address.ipv6 and _default_of_ipv6("accept_ra") == _ALWAYS:
         (_SYSCTL_IPV6 / pair.name / "accept_ra").write_text("0")  # a pod is no router of the host's
-    outside.perform(*messages, podmessage.set_alias(pair.index, alias_of(order.ident, order.label)))
+    outside.perform(*messages, podplan.alias_step(order, pair.index))
 
 
 def _check_host(ours: Link, address: PodAddress, outside: RouteSocket) -> list[str]:
@@ -286,9 +259,11 @@ def _raise_first(outcomes: Sequence[NetlinkError | None]) -> None:
             raise failure
 
 
-def _host_has_ipv6() -> bool:
-    """Whether a new device of the host can have an IPv6 address."""
-    return _default_of_ipv6("disable_ipv6") == b"0"
+def _fit(order: Order) -> Order:
+    """Without an IPv6 address if a new device of the host can have none."""
+    if order.address.ipv6 is None or _default_of_ipv6("disable_ipv6") == b"0":
+        return order
+    return replace(order, address=replace(order.address, ipv6=None))
 
 
 def _default_of_ipv6(key: str) -> bytes | None:

@@ -23,6 +23,7 @@ from weavemesh.kernel.podmodel import (
     WiringFailed,
     host_ifname,
 )
+from weavemesh.kernel.podplan import Batch, Player
 from weavemesh.podaddress import AddressUnfit
 from weavemesh.pool import AllocationRefused, NotDurable
 
@@ -104,12 +105,17 @@ class FakeWiring:
     before_attach: Callable[[], None] | None = None
     unfinished: set[str] = field(default_factory=set)
     """Names of host ends that bear no ident."""
+    batches: tuple[Batch, ...] = (Batch(False, 1, b"out"), Batch(True, 2, b"in"))
+    """What a player is given to play."""
+    replies: list[bytes] = field(default_factory=list)
 
-    async def attach(self, order: Order) -> WiredPod:
+    async def attach(self, order: Order, *, player: Player | None = None) -> WiredPod:
         os.fstat(order.netns_fd)  # OSError if somebody closed it too early
         if self.before_attach:
             self.before_attach()
         await asyncio.sleep(0)
+        if player is not None:
+            self.replies.append(await player.play(self.batches))
         if self.failure:
             raise self.failure
         if order.ident in self.wired:

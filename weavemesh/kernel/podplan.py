@@ -1,0 +1,175 @@
+"""Which netlink messages make an attachment, in batches, decided before the first of them is sent. Pure.
+
+A plan can be handed to whoever is there already, the CNI executable, which needs to understand none of it: both ends'
+indexes are chosen beforehand, so that no message depends on the reply to another. On the host a plan replaces nothing:
+a player that was stopped for long and goes on can take no route from a pod that has the address by then, and none of
+the later batches finds a device when the first one's was deleted. The alias is the last batch. What does not go by the
+plan is for `weavemesh.kernel.podwork`, which takes the same messages one step after the other.
+"""
+
+import struct
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from itertools import islice
+from typing import Protocol
+
+from msgspec import Struct
+
+from weavemesh.kernel import podmessage
+from weavemesh.kernel.podmessage import ACKNOWLEDGE, HEADER, IPNetwork, Message, Peer
+from weavemesh.kernel.podmodel import (
+    EVERYWHERE,
+    GATEWAY_IPV4,
+    GATEWAY_IPV6,
+    HOST_MAC,
+    Order,
+    PodAddress,
+    WiredPod,
+    alias_of,
+    gateway_of,
+    host_ifname,
+)
+
+INDEX_MIN, INDEX_MAX = 1 << 20, 1 << 30
+"""Of the ends of a planned pair: far above those that the kernel gives out by itself, which begin at 1."""
+
+_HOST_IPV4 = {
+    podmessage.DEVCONF_FORWARDING: 1,
+    podmessage.DEVCONF_ACCEPT_REDIRECTS: 0,
+    # Strict: a pod can send only from the address that is routed to it.
+    podmessage.DEVCONF_RP_FILTER: 1,
+}
+_NLMSG_ERROR = 2
+_ERROR = struct.Struct("=i")
+
+
+class Batch(Struct, frozen=True):
+    """Messages for one system call; the kernel tells how the last one went, and unasked of those that failed."""
+
+    is_inside: bool
+    """Whether they are for the pod's namespace, not for the host's."""
+    last: int
+    """The number of the last message."""
+    packed: bytes
+
+
+class Player(Protocol):
+    """Somebody in the host's network namespace who has the pod's open and sends what it is given."""
+
+    netns_fd: int
+    """Under which number it has the pod's namespace."""
+
+    async def play(self, batches: Sequence[Batch]) -> bytes:
+        """The kernel's replies, in order; they end with the first batch of which anything failed.
+
+        Cancelled: ends when the player sends nothing more.
+        """
+
+
+class Plan(Struct, frozen=True):
+    """An attachment to be made in one go."""
+
+    pod: WiredPod
+    """What it is when all is done."""
+    index: int
+    """Of the host's end; the pod's has the next one."""
+    batches: tuple[Batch, ...]
+
+    def is_done_by(self, replies: bytes) -> bool:
+        """Whether the replies say that everything was made."""
+        offset = 0
+        while offset + HEADER.size + _ERROR.size <= len(replies):
+            length, kind, _, number, _ = HEADER.unpack_from(replies, offset)
+            if kind == _NLMSG_ERROR:
+                if _ERROR.unpack_from(replies, offset + HEADER.size) != (0,):
+                    return False
+                if number == self.batches[-1].last:
+                    return True
+            offset += max(HEADER.size, length + (-length % 4))
+        return False
+
+
+def plan(order: Order, *, index: int, netns_fd: int) -> Plan:
+    """How to make the attachment if nothing is in the way. The host must have IPv6 if the order's address has.
+
+    `netns_fd` is the number of the pod's namespace at the player, `index` an even number for the host's end.
+    """
+    name, inside, address = host_ifname(order.ident), index + 1, order.address
+    families = {one.version for one in address.all()}
+    routes = tuple(one for one in (EVERYWHERE if order.is_default else order.mesh) if one.version in families)
+    first, ipv6 = ((), ()) if address.ipv6 is None else ipv6_steps(order.ifname, inside, address.ipv6)
+    batches = (
+        (False, pair_steps(order, netns_fd=netns_fd, index=index)),
+        (True, (*first, *ipv4_steps(inside, address.ipv4), *ipv6, *(gateway_route(inside, one) for one in routes))),
+        (False, host_steps(order, name, index, address, replaces=False)),
+        (False, (alias_step(order, index),)),
+    )
+    pod = WiredPod(name, HOST_MAC, order.pod_mac, order.mtu, address, routes)
+    return Plan(pod, index, _pack(batches))
+
+
+def pair_steps(order: Order, *, netns_fd: int, index: int = 0) -> tuple[Message, ...]:
+    """The pair; it has no alias yet, which marks it as half made. Index 0: the kernel chooses both ends'."""
+    name = host_ifname(order.ident)
+    peer = Peer(name=order.ifname, mac=order.pod_mac, netns_fd=netns_fd, index=index and index + 1)
+    return (
+        podmessage.add_veth(name, mac=HOST_MAC, mtu=order.mtu, peer=peer, index=index),
+        # Before the pod's end is up: then a link-local address would be made up for this one.
+        podmessage.configure_link(name, ipv4=_HOST_IPV4, ipv6=order.address.ipv6 is not None),
+    )
+
+
+def ipv4_steps(index: int, address: IPv4Address) -> tuple[Message, ...]:
+    """The pod's end comes up, with its address and its gateway."""
+    return (
+        podmessage.set_up(podmessage.LOOPBACK_INDEX),
+        podmessage.set_up(index),
+        podmessage.add_address(index, IPv4Interface(address)),
+        podmessage.add_host_route(index, GATEWAY_IPV4),
+        podmessage.add_neighbour(index, GATEWAY_IPV4, HOST_MAC),
+    )
+
+
+def ipv6_steps(ifname: str, index: int, address: IPv6Address) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """What comes first of all, so that no link-local address is made up when the device comes up; and the rest."""
+    return (podmessage.configure_link(ifname, ipv4={}, ipv6=True),), (
+        podmessage.add_address(index, IPv6Interface(address)),
+        # The kernel makes the local route itself, but in deferred work, and until then the pod takes no answers.
+        podmessage.add_local_route(address, index),
+        podmessage.add_neighbour(index, GATEWAY_IPV6, HOST_MAC),
+    )
+
+
+def gateway_route(index: int, network: IPNetwork) -> Message:
+    """What the pod sends to the network goes by us."""
+    return podmessage.add_gateway_route(index, network, gateway_of(network.version))
+
+
+def host_steps(
+    order: Order, name: str, index: int, address: PodAddress, *, replaces: bool = True
+) -> tuple[Message, ...]:
+    """How the host reaches the pod; without `replaces` nothing that leads elsewhere is touched (EEXIST)."""
+    # Asking makes the kernel see at once that the pod's end is up, and not when its deferred work gets to it.
+    messages = [podmessage.get_link(name)]
+    for one in address.all():
+        messages.append(podmessage.add_host_route(index, one, replaces=replaces))
+        messages.append(podmessage.add_neighbour(index, one, order.pod_mac))
+    return tuple(messages)
+
+
+def alias_step(order: Order, index: int) -> Message:
+    """The last of all, for it says that the attachment is whole."""
+    return podmessage.set_alias(index, alias_of(order.ident, order.label))
+
+
+def _pack(batches: Sequence[tuple[bool, Sequence[Message]]]) -> tuple[Batch, ...]:
+    """Numbered through all of them, so that a reply tells its batch."""
+    packed, count = [], 0
+    for is_inside, messages in batches:
+        last = count + len(messages)
+        rest = [
+            podmessage.pack(one, count + 1 + i, flags=0) for i, one in enumerate(islice(messages, len(messages) - 1))
+        ]
+        packed.append(Batch(is_inside, last, b"".join((*rest, podmessage.pack(messages[-1], last, flags=ACKNOWLEDGE)))))
+        count = last
+    return tuple(packed)

@@ -1,6 +1,6 @@
 """The two doors that the plugin works through: where addresses come from, and what wires pods. Protocols only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
@@ -48,7 +48,9 @@ class AddressSource(Protocol):
 class Wiring(Protocol):
     """The part of `weavemesh.kernel.pod.PodWiring` that a plugin needs; each call is explained there."""
 
-    async def attach(self, order: Order, *, player: Player | None = None) -> WiredPod: ...
+    async def attach(
+        self, order: Order, *, player: Player | None = None, meanwhile: Callable[[WiredPod], None] | None = None
+    ) -> WiredPod: ...
 
     async def detach(self, ident: str, address: PodAddress | None) -> bool: ...
 

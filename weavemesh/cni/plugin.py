@@ -118,15 +118,24 @@ class Plugin:
         netns_fd = self._pod_netns(request, call)
         if call.own_netns_fd is None or _identity_of(call.own_netns_fd) != self._own_netns:
             player = None  # it is not where the host's end belongs
+        prepared: dict[WiredPod, bytes] = {}
+
+        def prepare(pod: WiredPod) -> None:
+            attached = Attached(request.pod_ifname, request.netns, pod, request.dns, request.chained)
+            prepared[pod] = encode_result(attached, request.version)
+
         async with self._turns.take(host_ifname(request.ident)):
-            pod = await self._attach(request, netns_fd, player)
+            pod = await self._attach(request, netns_fd, player, prepare)
+        if pod not in prepared:
+            prepare(pod)
         fields = {**_fields(request), "address": pod.address.ipv4, "link": pod.host_ifname}
         # The runtime is told before the log.
         asyncio.get_running_loop().call_soon(partial(log, logging.INFO, Event.CONTAINER_ATTACHED, **fields))
-        attached = Attached(request.pod_ifname, request.netns, pod, request.dns, request.chained)
-        return Answer(0, encode_result(attached, request.version), attached=request.ident)
+        return Answer(0, prepared[pod], attached=request.ident)
 
-    async def _attach(self, request: Request, netns_fd: int, player: Player | None) -> WiredPod:
+    async def _attach(
+        self, request: Request, netns_fd: int, player: Player | None, meanwhile: Callable[[WiredPod], None]
+    ) -> WiredPod:
         """Wires the pod while its address is written to disk: neither waits for the other, the answer for both."""
         is_new = self._addresses.address_of(request.ident) is None
         wired: WiredPod | None = None
@@ -134,7 +143,9 @@ class Plugin:
             address = await self._addresses.promise(
                 request.ident, request.wish.addresses, deadline_s=ALLOCATION_DEADLINE_S
             )
-            wired = await self._wiring.attach(self._order(request, netns_fd, address), player=player)
+            wired = await self._wiring.attach(
+                self._order(request, netns_fd, address), player=player, meanwhile=meanwhile
+            )
             await self._addresses.durable()
         except BaseException as error:
             if wired is not None:

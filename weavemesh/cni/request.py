@@ -7,6 +7,7 @@ send `portMappings:[{"HostPort":…}]` and `hostPort` alike.
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -25,6 +26,8 @@ IDENTIFIER_CHARACTERS_MAX = 255
 INTERFACE_NAME_CHARACTERS_MAX = 15  # IFNAMSIZ - 1
 CONFIG_DEPTH_MAX = 64
 """Of objects within objects. Real ones have 6; this keeps recursion from ending the agent."""
+REMEMBERED_BYTES_MAX = 4096
+"""Of a configuration that is not decoded again: most runtimes send the same one for every pod."""
 OLDEST_VERSION = VERSIONS[0]
 
 _IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*", re.ASCII)  # SPEC "Parameters"
@@ -243,11 +246,18 @@ def _decode_command(environment: Mapping[str, str]) -> Command:
 
 
 def _decode_config(stdin: bytes) -> _Config:
+    return _decode_again(stdin) if len(stdin) <= REMEMBERED_BYTES_MAX else _decode_anew(stdin)
+
+
+def _decode_anew(stdin: bytes) -> _Config:
     try:
         whole = msgspec.json.decode(stdin)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise CniError(ErrorCode.DECODING_FAILURE, _UNREADABLE, str(error)) from error
     return _convert(_lower_keys(whole, 0), _Config)
+
+
+_decode_again = lru_cache(maxsize=64)(_decode_anew)
 
 
 def _convert(value: object, kind: type[T]) -> T:

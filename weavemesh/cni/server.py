@@ -70,6 +70,7 @@ class CniServer:
                     self._slots.release()
                     raise
                 calls.create_task(self._converse(connection, plugin))
+                await asyncio.sleep(0)  # it goes as far as it can before the next one is listened for
 
     def close(self) -> None:
         """Listen no longer and remove the socket; again does nothing."""
@@ -80,8 +81,7 @@ class CniServer:
         try:
             with connection:
                 connection.setblocking(False)
-                async with asyncio.timeout(RECEIVE_DEADLINE_S):
-                    call = await _receive(connection, descriptors)
+                call = await _receive(connection, descriptors)
                 answer = await self._answer(connection, call, plugin)
                 if answer and not await _send(connection, answer):
                     await plugin.retract(answer)
@@ -122,13 +122,15 @@ async def _receive(connection: socket.socket, descriptors: list[int]) -> Call:
     """One whole request. FrameError, OSError: none came; what descriptors came is in the list all the same."""
     frame = b""
     wanted = REQUEST_HEADER.size
+    deadline = asyncio.get_running_loop().time() + RECEIVE_DEADLINE_S
     while len(frame) < wanted:
         try:
             chunk, arrived, flags, _ = socket.recv_fds(
                 connection, _RECEIVE_BYTES, DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
-            await _readable(connection)
+            async with asyncio.timeout_at(deadline):
+                await _readable(connection)
             continue
         descriptors += arrived
         if flags & socket.MSG_CTRUNC or len(descriptors) > DESCRIPTORS_MAX:
@@ -158,9 +160,15 @@ async def _readable(connection: socket.socket) -> None:
 
 async def _send(connection: socket.socket, answer: Answer) -> bool:
     """False if the caller is gone or does not read."""
+    frame = answer.encode()
     try:
-        async with asyncio.timeout(SEND_DEADLINE_S):
-            await asyncio.get_running_loop().sock_sendall(connection, answer.encode())
+        try:
+            sent = connection.send(frame)  # nearly always all of it
+        except BlockingIOError:
+            sent = 0
+        if sent < len(frame):
+            async with asyncio.timeout(SEND_DEADLINE_S):
+                await asyncio.get_running_loop().sock_sendall(connection, frame[sent:])
     except (OSError, TimeoutError):
         return False
     return True

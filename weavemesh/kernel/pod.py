@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from random import SystemRandom
+from random import Random
 from threading import Lock
 from typing import TypeVar
 
@@ -43,12 +43,15 @@ class PodWiring:
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="weavemesh-sweep")
         self._sweep_is_due = False
         self._sweeping = Lock()
-        self._random = SystemRandom()
+        self._random = Random()
 
-    async def attach(self, order: Order, *, player: Player | None = None) -> WiredPod:
+    async def attach(
+        self, order: Order, *, player: Player | None = None, meanwhile: Callable[[WiredPod], None] | None = None
+    ) -> WiredPod:
         """Makes the attachment whole or not at all; the pod can send and be reached when this returns.
 
-        A player saves the way through a thread; what it cannot make is done here, from the beginning.
+        A player saves the way through a thread; what it cannot make is done here, from the beginning. `meanwhile` is
+        told what is to be expected, if that is known before it is done.
         A half-made leftover of the same ident, or one in another namespace, is cleared first. InterfaceExists: the pod
         has an interface of that name already, and it stays. WiringFailed: anything else. Cancelled: ends when the
         kernel is done and what it made is undone.
@@ -57,6 +60,8 @@ class PodWiring:
         # Another index each time: what is left of an earlier attempt, by a player that is late, meets no device of it.
         index = self._random.randrange(INDEX_MIN, INDEX_MAX, 2)
         if player is not None and (plan := podwork.plan(order, index=index, netns_fd=player.netns_fd)) is not None:
+            if meanwhile is not None:
+                asyncio.get_running_loop().call_soon(meanwhile, plan.pod)
             if await self._play(plan, player):
                 return plan.pod
             work = partial(podwork.attach_after, plan, order)

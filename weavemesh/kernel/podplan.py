@@ -7,8 +7,11 @@ the later batches finds a device when the first one's was deleted. The alias is 
 plan is for `weavemesh.kernel.podwork`, which takes the same messages one step after the other.
 """
 
+import re
 import struct
+import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from itertools import islice
 from typing import Protocol
@@ -39,6 +42,14 @@ _HOST_IPV4 = {
     # Strict: a pod can send only from the address that is routed to it.
     podmessage.DEVCONF_RP_FILTER: 1,
 }
+# Stand in a template for what is another pod's. Nothing else in it has these bytes: no name of a device has a slash,
+# no text these high bytes side by side, other numbers are small, and no mesh is in these networks.
+_NAME = b"wm/host's/end"
+_MAC = bytes.fromhex("f1f2f3f4f5f6")
+_INDEX, _POD_INDEX = bytes.fromhex("7ef8f97e"), bytes.fromhex("7ff8f97f")
+_IPV4, _IPV6 = bytes.fromhex("fbfcfdfe"), bytes.fromhex("fbfcfdfe" * 4)
+_MARKS = re.compile(b"|".join(map(re.escape, (_NAME, _MAC, _INDEX, _POD_INDEX, _IPV6, _IPV4))))
+
 _NLMSG_ERROR = 2
 _ERROR = struct.Struct("=i")
 
@@ -94,23 +105,44 @@ def plan(order: Order, *, index: int, netns_fd: int) -> Plan:
 
     `netns_fd` is the number of the pod's namespace at the player, `index` an even number for the host's end.
     """
-    name, inside, address = host_ifname(order.ident), index + 1, order.address
+    name, mac, address = host_ifname(order.ident), order.pod_mac, order.address
     families = {one.version for one in address.all()}
     routes = tuple(one for one in (EVERYWHERE if order.is_default else order.mesh) if one.version in families)
-    first, ipv6 = ((), ()) if address.ipv6 is None else ipv6_steps(order.ifname, inside, address.ipv6)
-    batches = (
-        (False, pair_steps(order, netns_fd=netns_fd, index=index)),
+    batches = _template(order.ifname, order.mtu, netns_fd, routes, has_ipv6=address.ipv6 is not None)
+    values = {
+        _NAME: name.encode(),
+        _MAC: podmessage.pack_mac(mac),
+        _INDEX: index.to_bytes(4, sys.byteorder),
+        _POD_INDEX: (index + 1).to_bytes(4, sys.byteorder),
+        _IPV4: address.ipv4.packed,
+        _IPV6: address.ipv6.packed if address.ipv6 else b"",
+    }
+    made = [Batch(one.is_inside, one.last, _MARKS.sub(lambda mark: values[mark[0]], one.packed)) for one in batches]
+    last = made[-1].last + 1
+    alias = podmessage.pack(alias_step(order, index), last, flags=ACKNOWLEDGE)
+    pod = WiredPod(name, HOST_MAC, mac, order.mtu, address, routes)
+    return Plan(pod, index, (*made, Batch(False, last, alias)))
+
+
+@lru_cache
+def _template(
+    ifname: str, mtu: int, netns_fd: int, routes: tuple[IPNetwork, ...], *, has_ipv6: bool
+) -> tuple[Batch, ...]:
+    """All but the alias, with marks in place of what is another pod's: packing it anew takes longer than the kernel."""
+    index, inside = (int.from_bytes(mark, sys.byteorder) for mark in (_INDEX, _POD_INDEX))
+    address = PodAddress(IPv4Address(_IPV4), IPv6Address(_IPV6) if has_ipv6 else None)
+    order, name = Order("", -1, ifname, address, mtu, mac=_MAC.hex(":")), _NAME.decode()
+    first, ipv6 = ((), ()) if address.ipv6 is None else ipv6_steps(ifname, inside, address.ipv6)
+    steps = (
+        (False, pair_steps(order, name, netns_fd=netns_fd, index=index)),
         (True, (*first, *ipv4_steps(inside, address.ipv4), *ipv6, *(gateway_route(inside, one) for one in routes))),
         (False, host_steps(order, name, index, address, replaces=False)),
-        (False, (alias_step(order, index),)),
     )
-    pod = WiredPod(name, HOST_MAC, order.pod_mac, order.mtu, address, routes)
-    return Plan(pod, index, _pack(batches))
+    return _pack(steps)
 
 
-def pair_steps(order: Order, *, netns_fd: int, index: int = 0) -> tuple[Message, ...]:
+def pair_steps(order: Order, name: str, *, netns_fd: int, index: int = 0) -> tuple[Message, ...]:
     """The pair; it has no alias yet, which marks it as half made. Index 0: the kernel chooses both ends'."""
-    name = host_ifname(order.ident)
     peer = Peer(name=order.ifname, mac=order.pod_mac, netns_fd=netns_fd, index=index and index + 1)
     return (
         podmessage.add_veth(name, mac=HOST_MAC, mtu=order.mtu, peer=peer, index=index),

@@ -164,7 +164,7 @@ def list_pod_links() -> tuple[PodLink, ...]:
 def _make_pair(order: Order, *, inside: RouteSocket, outside: RouteSocket) -> Link:
     """The host's end of the new pair; it has no alias yet, which marks it as half-made."""
     name = host_ifname(order.ident)
-    make = podplan.pair_steps(order, netns_fd=order.netns_fd)
+    make = podplan.pair_steps(order, name, netns_fd=order.netns_fd)
     outcomes, link = outside.attempt_and_look(*make, name=name)
     if outcomes[0] and outcomes[0].errno == errno.EEXIST:
         _clear_leftover(name, order.ifname, inside=inside, outside=outside)

@@ -159,6 +159,7 @@ def twin_address(prefix: IPv6Network, address: IPv4Address) -> IPv6Address:
     return IPv6Address(int(prefix.network_address) | int(address))
 
 
+@lru_cache
 def twin_network(prefix: IPv6Network, network: IPv4Network) -> IPv6Network:
     """The IPv6 range that goes with an IPv4 range.
 

@@ -109,7 +109,9 @@ class FakeWiring:
     """What a player is given to play."""
     replies: list[bytes] = field(default_factory=list)
 
-    async def attach(self, order: Order, *, player: Player | None = None) -> WiredPod:
+    async def attach(
+        self, order: Order, *, player: Player | None = None, meanwhile: Callable[[WiredPod], None] | None = None
+    ) -> WiredPod:
         os.fstat(order.netns_fd)  # OSError if somebody closed it too early
         if self.before_attach:
             self.before_attach()
@@ -122,6 +124,8 @@ class FakeWiring:
             raise InterfaceExists(order.ifname)
         routes = EVERYWHERE if order.is_default else order.mesh
         pod = WiredPod(host_ifname(order.ident), HOST_MAC, order.pod_mac, order.mtu, order.address, routes)
+        if meanwhile is not None:
+            meanwhile(pod)
         self.wired[order.ident] = pod
         self.orders[order.ident] = order
         return pod

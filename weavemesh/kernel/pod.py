@@ -50,7 +50,7 @@ class PodWiring:
     ) -> WiredPod:
         """Makes the attachment whole or not at all; the pod can send and be reached when this returns.
 
-        A player saves the way through a thread; what it cannot make is done here, from the beginning. `meanwhile` is
+        A player saves the way through a thread; what it cannot make is done here. `meanwhile` is
         told what is to be expected, if that is known before it is done.
         A half-made leftover of the same ident, or one in another namespace, is cleared first. InterfaceExists: the pod
         has an interface of that name already, and it stays. WiringFailed: anything else. Cancelled: ends when the
@@ -62,9 +62,10 @@ class PodWiring:
         if player is not None and (plan := podwork.plan(order, index=index, netns_fd=player.netns_fd)) is not None:
             if meanwhile is not None:
                 asyncio.get_running_loop().call_soon(meanwhile, plan.pod)
-            if await self._play(plan, player):
+            replies = await self._play(plan, player)
+            if plan.is_done_by(replies):
                 return plan.pod
-            work = partial(podwork.attach_after, plan, order)
+            work = partial(podwork.attach_after, plan, order, replies)
         return await self._run(work, undo=partial(podwork.detach, host_ifname(order.ident)))
 
     async def detach(self, ident: str, address: PodAddress | None) -> bool:
@@ -108,9 +109,9 @@ class PodWiring:
         with suppress(WiringFailed):  # they are retired all the same, and the next one takes them along
             podwork.delete_retired()
 
-    async def _play(self, plan: Plan, player: Player) -> bool:
+    async def _play(self, plan: Plan, player: Player) -> bytes:
         try:
-            return plan.is_done_by(await player.play(plan.batches))
+            return await player.play(plan.batches)
         except BaseException:
             await asyncio.wait([asyncio.get_running_loop().run_in_executor(self._threads, _undo, plan)])
             raise

@@ -24,7 +24,7 @@ _DUMP_ATTEMPTS = 5
 
 
 _TIMEVAL = struct.Struct("@ll")
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLMSG_ERROR, _NLMSG_DONE = podmessage.ERROR, 3
 _ACK, _DUMP_INTERRUPTED = podmessage.ACKNOWLEDGE, 0x10
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 
@@ -98,7 +98,7 @@ class RouteSocket:
                     continue
                 if kind == _NLMSG_ERROR:
                     sequence = number
-                    failures[number - first] = _failure(body, messages[number - first])
+                    failures[number - first] = failure_of(messages[number - first], body)
                 else:
                     answers.append(body)
         return tuple(failures), answers
@@ -145,7 +145,7 @@ class RouteSocket:
                     continue
                 if kind != _NLMSG_ERROR:
                     answers.append(body)
-                elif failure := _failure(body, message):
+                elif failure := failure_of(message, body):
                     raise failure
                 else:
                     return answers
@@ -169,24 +169,19 @@ class RouteSocket:
                 interrupted = interrupted or bool(flags & _DUMP_INTERRUPTED)
                 if kind == _NLMSG_DONE:
                     return answers, interrupted
-                if kind == _NLMSG_ERROR and (failure := _failure(body, message)):
+                if kind == _NLMSG_ERROR and (failure := failure_of(message, body)):
                     raise failure
                 answers.append(body)
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         """The messages of one datagram: type, flags, sequence, body."""
-        header = podmessage.HEADER
         try:
-            datagram = self._socket.recv(_RECEIVE_BYTES)
+            return podmessage.unpack(self._socket.recv(_RECEIVE_BYTES))
         except BlockingIOError:
             raise TimeoutError("the kernel does not answer") from None
-        offset = 0
-        while offset + header.size <= len(datagram):
-            length, kind, flags, sequence, _ = header.unpack_from(datagram, offset)
-            yield kind, flags, sequence, datagram[offset + header.size : offset + length]
-            offset += max(header.size, length + (-length % 4))
 
 
-def _failure(body: bytes, message: Message) -> NetlinkError | None:
+def failure_of(message: Message, body: bytes) -> NetlinkError | None:
+    """How a message went, by the body of the reply that tells it."""
     code, sentence = podmessage.decode_failure(body)
     return NetlinkError(code, sentence, message.what) if code else None

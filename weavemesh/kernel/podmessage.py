@@ -9,7 +9,7 @@ The numbers are those of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, li
 
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from msgspec import Struct
@@ -32,6 +32,8 @@ _NEIGHBOUR = struct.Struct("=BxHiHBB")
 
 ACKNOWLEDGE = 0x4
 """A flag for `pack`: the kernel tells how this one went, also if it went well."""
+ERROR = 2
+"""The type of a reply that tells how a message went."""
 _REQUEST, _DUMP, _REPLACE, _EXCLUSIVE, _CREATE = 0x1, 0x300, 0x100, 0x200, 0x400
 _NLMSGERR_ATTR_MSG = 1
 _ATTRIBUTE_KIND_MASK = 0x3FFF
@@ -263,6 +265,15 @@ def pack(message: Message, sequence: int, *, flags: int) -> bytes:
     """The message on the wire, with its number and further header flags."""
     length = HEADER.size + len(message.body)
     return HEADER.pack(length, message.kind, message.flags | flags | _REQUEST, sequence, 0) + message.body
+
+
+def unpack(replies: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """The messages in what the kernel sent: type, flags, number, body."""
+    offset = 0
+    while offset + HEADER.size <= len(replies):
+        length, kind, flags, number, _ = HEADER.unpack_from(replies, offset)
+        yield kind, flags, number, replies[offset + HEADER.size : offset + length]
+        offset += max(HEADER.size, length + (-length % 4))
 
 
 def decode_failure(body: bytes) -> tuple[int, str]:

@@ -8,7 +8,6 @@ plan is for `weavemesh.kernel.podwork`, which takes the same messages one step a
 """
 
 import re
-import struct
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,7 +18,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from weavemesh.kernel import podmessage
-from weavemesh.kernel.podmessage import ACKNOWLEDGE, HEADER, IPNetwork, Message, Peer
+from weavemesh.kernel.podmessage import ACKNOWLEDGE, IPNetwork, Message, Peer
 from weavemesh.kernel.podmodel import (
     EVERYWHERE,
     GATEWAY_IPV4,
@@ -46,12 +45,12 @@ _HOST_IPV4 = {
 # no text these high bytes side by side, other numbers are small, and no mesh is in these networks.
 _NAME = b"wm/host's/end"
 _MAC = bytes.fromhex("f1f2f3f4f5f6")
-_INDEX, _POD_INDEX = bytes.fromhex("7ef8f97e"), bytes.fromhex("7ff8f97f")
+_INDEX = bytes.fromhex("7ef8f97e")
+_POD_INDEX = (int.from_bytes(_INDEX, sys.byteorder) + 1).to_bytes(4, sys.byteorder)
 _IPV4, _IPV6 = bytes.fromhex("fbfcfdfe"), bytes.fromhex("fbfcfdfe" * 4)
 _MARKS = re.compile(b"|".join(map(re.escape, (_NAME, _MAC, _INDEX, _POD_INDEX, _IPV6, _IPV4))))
 
-_NLMSG_ERROR = 2
-_ERROR = struct.Struct("=i")
+_DONE = bytes(4)
 
 
 class Batch(Struct, frozen=True):
@@ -88,16 +87,31 @@ class Plan(Struct, frozen=True):
 
     def is_done_by(self, replies: bytes) -> bool:
         """Whether the replies say that everything was made."""
-        offset = 0
-        while offset + HEADER.size + _ERROR.size <= len(replies):
-            length, kind, _, number, _ = HEADER.unpack_from(replies, offset)
-            if kind == _NLMSG_ERROR:
-                if _ERROR.unpack_from(replies, offset + HEADER.size) != (0,):
+        for kind, _, number, body in podmessage.unpack(replies):
+            if kind == podmessage.ERROR:
+                if body[: len(_DONE)] != _DONE:
                     return False
                 if number == self.batches[-1].last:
                     return True
-            offset += max(HEADER.size, length + (-length % 4))
         return False
+
+
+class PodSteps(Struct, frozen=True):
+    """What is done in the pod's namespace, in this order."""
+
+    first: tuple[Message, ...]
+    """Before the device comes up: that no link-local address is made up for it."""
+    ipv4: tuple[Message, ...]
+    ipv6: tuple[Message, ...]
+    """Empty without an IPv6 address; refused where IPv6 is switched off."""
+    routes: tuple[Message, ...]
+    """EEXIST: the pod has another such route, and keeps it."""
+    networks: tuple[IPNetwork, ...]
+    """Where these lead."""
+
+    def all(self) -> tuple[Message, ...]:
+        """Everything."""
+        return (*self.first, *self.ipv4, *self.ipv6, *self.routes)
 
 
 def plan(order: Order, *, index: int, netns_fd: int) -> Plan:
@@ -106,8 +120,7 @@ def plan(order: Order, *, index: int, netns_fd: int) -> Plan:
     `netns_fd` is the number of the pod's namespace at the player, `index` an even number for the host's end.
     """
     name, mac, address = host_ifname(order.ident), order.pod_mac, order.address
-    families = {one.version for one in address.all()}
-    routes = tuple(one for one in (EVERYWHERE if order.is_default else order.mesh) if one.version in families)
+    routes = _networks(order)
     batches = _template(order.ifname, order.mtu, netns_fd, routes, has_ipv6=address.ipv6 is not None)
     values = {
         _NAME: name.encode(),
@@ -129,13 +142,12 @@ def _template(
     ifname: str, mtu: int, netns_fd: int, routes: tuple[IPNetwork, ...], *, has_ipv6: bool
 ) -> tuple[Batch, ...]:
     """All but the alias, with marks in place of what is another pod's: packing it anew takes longer than the kernel."""
-    index, inside = (int.from_bytes(mark, sys.byteorder) for mark in (_INDEX, _POD_INDEX))
+    index = int.from_bytes(_INDEX, sys.byteorder)
     address = PodAddress(IPv4Address(_IPV4), IPv6Address(_IPV6) if has_ipv6 else None)
-    order, name = Order("", -1, ifname, address, mtu, mac=_MAC.hex(":")), _NAME.decode()
-    first, ipv6 = ((), ()) if address.ipv6 is None else ipv6_steps(ifname, inside, address.ipv6)
+    order, name = Order("", -1, ifname, address, mtu, mac=_MAC.hex(":"), is_default=False, mesh=routes), _NAME.decode()
     steps = (
         (False, pair_steps(order, name, netns_fd=netns_fd, index=index)),
-        (True, (*first, *ipv4_steps(inside, address.ipv4), *ipv6, *(gateway_route(inside, one) for one in routes))),
+        (True, pod_steps(order, index + 1).all()),
         (False, host_steps(order, name, index, address, replaces=False)),
     )
     return _pack(steps)
@@ -151,25 +163,13 @@ def pair_steps(order: Order, name: str, *, netns_fd: int, index: int = 0) -> tup
     )
 
 
-def ipv4_steps(index: int, address: IPv4Address) -> tuple[Message, ...]:
-    """The pod's end comes up, with its address and its gateway."""
-    return (
-        podmessage.set_up(podmessage.LOOPBACK_INDEX),
-        podmessage.set_up(index),
-        podmessage.add_address(index, IPv4Interface(address)),
-        podmessage.add_host_route(index, GATEWAY_IPV4),
-        podmessage.add_neighbour(index, GATEWAY_IPV4, HOST_MAC),
-    )
-
-
-def ipv6_steps(ifname: str, index: int, address: IPv6Address) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """What comes first of all, so that no link-local address is made up when the device comes up; and the rest."""
-    return (podmessage.configure_link(ifname, ipv4={}, ipv6=True),), (
-        podmessage.add_address(index, IPv6Interface(address)),
-        # The kernel makes the local route itself, but in deferred work, and until then the pod takes no answers.
-        podmessage.add_local_route(address, index),
-        podmessage.add_neighbour(index, GATEWAY_IPV6, HOST_MAC),
-    )
+def pod_steps(order: Order, index: int) -> PodSteps:
+    """The pod's end comes up, with its addresses, its gateways, and what is routed this way."""
+    address = order.address
+    networks = _networks(order)
+    first, ipv6 = ((), ()) if address.ipv6 is None else _ipv6_steps(order.ifname, index, address.ipv6)
+    routes = tuple(gateway_route(index, network) for network in networks)
+    return PodSteps(first, _ipv4_steps(index, address.ipv4), ipv6, routes, networks)
 
 
 def gateway_route(index: int, network: IPNetwork) -> Message:
@@ -192,6 +192,30 @@ def host_steps(
 def alias_step(order: Order, index: int) -> Message:
     """The last of all, for it says that the attachment is whole."""
     return podmessage.set_alias(index, alias_of(order.ident, order.label))
+
+
+def _networks(order: Order) -> tuple[IPNetwork, ...]:
+    families = {one.version for one in order.address.all()}
+    return tuple(one for one in (EVERYWHERE if order.is_default else order.mesh) if one.version in families)
+
+
+def _ipv4_steps(index: int, address: IPv4Address) -> tuple[Message, ...]:
+    return (
+        podmessage.set_up(podmessage.LOOPBACK_INDEX),
+        podmessage.set_up(index),
+        podmessage.add_address(index, IPv4Interface(address)),
+        podmessage.add_host_route(index, GATEWAY_IPV4),
+        podmessage.add_neighbour(index, GATEWAY_IPV4, HOST_MAC),
+    )
+
+
+def _ipv6_steps(ifname: str, index: int, address: IPv6Address) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    return (podmessage.configure_link(ifname, ipv4={}, ipv6=True),), (
+        podmessage.add_address(index, IPv6Interface(address)),
+        # The kernel makes the local route itself, but in deferred work, and until then the pod takes no answers.
+        podmessage.add_local_route(address, index),
+        podmessage.add_neighbour(index, GATEWAY_IPV6, HOST_MAC),
+    )
 
 
 def _pack(batches: Sequence[tuple[bool, Sequence[Message]]]) -> tuple[Batch, ...]:

@@ -15,10 +15,9 @@ from msgspec.structs import replace
 
 from weavemesh.kernel import podmessage, podplan
 from weavemesh.kernel.netns import visit
-from weavemesh.kernel.podlink import NetlinkError, RouteSocket
+from weavemesh.kernel.podlink import NetlinkError, RouteSocket, failure_of
 from weavemesh.kernel.podmessage import IPNetwork, Link
 from weavemesh.kernel.podmodel import (
-    EVERYWHERE,
     GATEWAY_IPV4,
     GATEWAY_IPV6,
     HOST_MAC,
@@ -32,8 +31,10 @@ from weavemesh.kernel.podmodel import (
     host_ifname,
     pod_link_of,
 )
-from weavemesh.kernel.podplan import Plan
+from weavemesh.kernel.podplan import Plan, PodSteps
 from weavemesh.kernel.sysctl import PROC_SYS
+
+Outcomes = Sequence[NetlinkError | None]
 
 _SYSCTL_IPV6 = PROC_SYS / "net/ipv6/conf"
 _ALWAYS = b"2"  # accept_ra
@@ -44,24 +45,13 @@ _NO_IPV6 = (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 
 def attach(order: Order) -> WiredPod:
     """Makes the attachment whole or not at all. InterfaceExists; WiringFailed."""
-    try:
-        inside = visit(order.netns_fd, RouteSocket)
-    except OSError as error:
-        raise WiringFailed(f"cannot enter the container's network namespace: {error.strerror}") from error
-    with inside, RouteSocket() as outside:
-        order = _fit(order)
+    order = _fit(order)
+    with _enter(order) as inside, RouteSocket() as outside:
         try:
             pair = _make_pair(order, inside=inside, outside=outside)
         except OSError as error:
             raise WiringFailed(f"cannot {error}") from error
-        try:
-            address, routes = _wire_pod(order, pair, inside)
-            _wire_host(order, pair, address, outside)
-        except OSError as error:
-            with suppress(OSError):
-                outside.perform(podmessage.delete_link(pair.name))
-            raise WiringFailed(f"cannot set up {order.ifname}: {error}") from error
-    return WiredPod(pair.name, HOST_MAC, order.pod_mac, order.mtu, address, routes)
+        return _wire(order, pair, None, inside=inside, outside=outside)
 
 
 def plan(order: Order, *, index: int, netns_fd: int) -> Plan | None:
@@ -84,8 +74,17 @@ def undo(made: Plan) -> None:
                 raise WiringFailed(f"cannot {error}") from error
 
 
-def attach_after(failed: Plan, order: Order) -> WiredPod:
-    """As `attach`, after a plan that did not succeed."""
+def attach_after(failed: Plan, order: Order, replies: bytes) -> WiredPod:
+    """As `attach`, after a plan that did not succeed, with the replies to it; goes on where only the pod's part failed,
+    which is where others have routes or IPv6 is switched off. InterfaceExists; WiringFailed.
+    """
+    order = _fit(order)
+    outcomes = _outcomes_in_pod(failed, order, replies)
+    if outcomes is not None:
+        with _enter(order) as inside, RouteSocket() as outside:
+            pair = _look(failed.pod.host_ifname, outside)
+            if pair is not None and pair.index == failed.index:
+                return _wire(order, pair, outcomes, inside=inside, outside=outside)
     undo(failed)
     return attach(order)
 
@@ -188,26 +187,41 @@ def _clear_leftover(name: str, ifname: str, *, inside: RouteSocket, outside: Rou
         outside.perform(podmessage.delete_link(name))
 
 
-def _wire_pod(order: Order, pair: Link, inside: RouteSocket) -> tuple[PodAddress, tuple[IPNetwork, ...]]:
-    """The pod's end; which addresses it has now (IPv6 may be switched off there), and what is routed this way.
+def _wire(
+    order: Order, pair: Link, outcomes: Outcomes | None, *, inside: RouteSocket, outside: RouteSocket
+) -> WiredPod:
+    """Both ends of a new pair; `outcomes` are those of the steps in the pod if they have been taken already."""
+    assert pair.peer_index is not None, "a pair has two ends"
+    try:
+        steps = podplan.pod_steps(order, pair.peer_index)
+        if outcomes is None:
+            outcomes = inside.attempt(*steps.all())
+        address, routes = _settle(order, pair.peer_index, steps, outcomes, inside)
+        _wire_host(order, pair, address, outside)
+    except OSError as error:
+        with suppress(OSError):
+            outside.perform(podmessage.delete_link(pair.name))
+        raise WiringFailed(f"cannot set up {order.ifname}: {error}") from error
+    return WiredPod(pair.name, HOST_MAC, order.pod_mac, order.mtu, address, routes)
+
+
+def _settle(
+    order: Order, index: int, steps: PodSteps, outcomes: Outcomes, inside: RouteSocket
+) -> tuple[PodAddress, tuple[IPNetwork, ...]]:
+    """Which addresses the pod has now (IPv6 may be switched off there), and what is routed this way.
 
     Everything goes through the gateway, or, if something else is the default already, what belongs to the mesh.
     """
-    assert pair.peer_index is not None, "a pair has two ends"
-    index, address = pair.peer_index, order.address
-    first, ipv6 = ((), ()) if address.ipv6 is None else podplan.ipv6_steps(order.ifname, index, address.ipv6)
-    ipv4 = podplan.ipv4_steps(index, address.ipv4)
-    wanted = [one for one in EVERYWHERE if order.is_default and (ipv6 or one.version == 4)]
-    outcomes = inside.attempt(*first, *ipv4, *ipv6, *(podplan.gateway_route(index, one) for one in wanted))
-    ipv6_at = len(first) + len(ipv4)
-    routes_at = ipv6_at + len(ipv6)
-    _raise_first(outcomes[len(first) : ipv6_at])
-    if ipv6 and (refused := outcomes[ipv6_at]) and refused.errno in _NO_IPV6:
+    address = order.address
+    ipv6_at = len(steps.first) + len(steps.ipv4)
+    routes_at = ipv6_at + len(steps.ipv6)
+    _raise_first(outcomes[len(steps.first) : ipv6_at])
+    if steps.ipv6 and (refused := outcomes[ipv6_at]) and refused.errno in _NO_IPV6:
         address = replace(address, ipv6=None)
     else:
         _raise_first(outcomes[:routes_at])
     families = {one.version for one in address.all()}
-    tried = zip(wanted, outcomes[routes_at:], strict=True)
+    tried = zip(steps.networks, outcomes[routes_at:], strict=True)
     routed = [one for one, outcome in tried if one.version in families and not _was_there(outcome)]
     lacking = families - {network.version for network in routed}
     mesh = [network for network in order.mesh if network.version in lacking] if lacking else []
@@ -215,6 +229,40 @@ def _wire_pod(order: Order, pair: Link, inside: RouteSocket) -> tuple[PodAddress
         for outcome in inside.attempt(*(podplan.gateway_route(index, one) for one in mesh)):
             _was_there(outcome)
     return address, (*routed, *mesh)
+
+
+def _outcomes_in_pod(plan: Plan, order: Order, replies: bytes) -> Outcomes | None:
+    """How the steps in the pod went; None if they were not all taken, or there is no pair to go on with."""
+    pair, pod = plan.batches[:2]
+    messages = podplan.pod_steps(order, plan.index + 1).all()
+    failures: list[NetlinkError | None] = [None] * len(messages)
+    for kind, _, number, body in podmessage.unpack(replies):
+        if kind != podmessage.ERROR:
+            continue
+        if number <= pair.last:
+            if podmessage.decode_failure(body)[0]:
+                return None
+            continue
+        place = number - pair.last - 1
+        failures[place] = failure_of(messages[place], body)
+        if number == pod.last:
+            return failures
+    return None
+
+
+def _look(name: str, outside: RouteSocket) -> Link | None:
+    try:
+        return outside.link(name)
+    except OSError as error:
+        raise WiringFailed(f"cannot {error}") from error
+
+
+def _enter(order: Order) -> RouteSocket:
+    """A socket in the pod's namespace. WiringFailed."""
+    try:
+        return visit(order.netns_fd, RouteSocket)
+    except OSError as error:
+        raise WiringFailed(f"cannot enter the container's network namespace: {error.strerror}") from error
 
 
 def _was_there(outcome: NetlinkError | None) -> bool:

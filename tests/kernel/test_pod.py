@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.cni_lab import NETWORK, Host, Pod, build_shim, config, run
+from tests.kernel.player import FakeExecutable
+from weavemesh.cni.frame import decode_answer, encode_request
 from weavemesh.kernel.netlink import PROTOCOL
 from weavemesh.kernel.netns import call_in
 from weavemesh.kernel.pod import PodWiring
 from weavemesh.kernel.podmessage import PROTOCOL as POD_PROTOCOL
 from weavemesh.kernel.podmodel import HOST_MAC, PodLink, host_ifname, pod_mac
+from weavemesh.kernel.podplan import INDEX_MIN
 
 pytestmark = pytest.mark.root
 
@@ -280,3 +284,64 @@ def test_an_agent_killed_in_the_middle_of_adds_leaves_nothing_after_the_dels(hos
 
 def test_our_routes_bear_one_mark() -> None:
     assert POD_PROTOCOL == PROTOCOL
+
+
+def host_end(host: Host, pod: Pod) -> dict[str, object]:
+    name = host_ifname(f"{NETWORK}/{pod.name}/eth0")
+    (link,) = json.loads(run("ip", "-n", host.name, "-json", "link", "show", name).stdout)
+    assert isinstance(link, dict)
+    return link
+
+
+def test_the_executable_itself_has_the_kernel_make_the_attachment(host: Host) -> None:
+    pod = host.add_pod()
+    pod.add()
+    index = host_end(host, pod)["ifindex"]
+    assert isinstance(index, int) and index >= INDEX_MIN
+    assert link_in(pod)["ifindex"] == index + 1
+
+
+def test_an_executable_that_cannot_play_is_served_all_the_same(host: Host) -> None:
+    pod = host.add_pod()
+    with socket.socket(socket.AF_UNIX) as connection, pod.netns.open("rb") as netns:
+        connection.settimeout(10)
+        connection.connect(str(host.socket))
+        variables = {"CNI_COMMAND": "ADD", **pod.variables()}
+        socket.send_fds(connection, [encode_request(variables, config().encode())], [netns.fileno()])
+        frame = b""
+        while chunk := connection.recv(65536):
+            frame += chunk
+    answer = decode_answer(frame)
+    assert answer is not None and answer.status == 0
+    index = host_end(host, pod)["ifindex"]
+    assert isinstance(index, int) and index < INDEX_MIN
+
+
+def test_an_executable_in_another_namespace_is_given_nothing_to_play(host: Host) -> None:
+    pod, elsewhere = host.add_pod(), host.add_pod()
+    command = ["nsenter", f"--net={elsewhere.netns}", str(host.shim)]
+    run(*command, input=config(), env=host.environment("ADD", pod.variables()))
+    index = host_end(host, pod)["ifindex"]
+    assert isinstance(index, int) and index < INDEX_MIN
+
+
+@pytest.mark.parametrize("batches", range(5))
+def test_an_executable_that_is_killed_while_it_plays_leaves_nothing(host: Host, batches: int) -> None:
+    pod = host.add_pod()
+    with FakeExecutable(pod) as executable:
+        executable.play(batches)
+    pod.call("DEL", check=True)
+    assert_nothing_left(host)
+    assert pod.add()["ips"]
+
+
+@pytest.mark.parametrize("batches", range(5))
+def test_an_agent_that_is_killed_while_it_is_played_leaves_what_a_del_finds(host: Host, batches: int) -> None:
+    pod = host.add_pod()
+    with FakeExecutable(pod) as executable:
+        host.kill_agent()
+        executable.play(batches)
+        host.start_agent()
+    pod.call("DEL", check=True)
+    assert_nothing_left(host)
+    assert pod.add()["ips"]

@@ -1,5 +1,6 @@
 """What is made, retired and kept in a real namespace, beyond what a runtime sees of it (test_pod.py)."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -9,9 +10,11 @@ from typing import TypeVar
 import pytest
 
 from tests.kernel.cni_lab import run
+from tests.kernel.player import LocalPlayer
 from weavemesh.kernel import podwork
 from weavemesh.kernel.netns import call_in
 from weavemesh.kernel.podmodel import EVERYWHERE, InterfaceExists, Order, PodAddress, host_ifname
+from weavemesh.kernel.podplan import INDEX_MIN, Plan
 
 pytestmark = pytest.mark.root
 
@@ -43,6 +46,16 @@ class Bench:
     def order(self, ident: str = "net/c1/eth0", **changes: object) -> Order:
         known: dict[str, object] = {"ifname": "eth0", "address": FIRST, "mtu": 1380, "mesh": MESH, **changes}
         return Order(ident, self.pod_fd, **known)  # type: ignore[arg-type]  # the test's own keywords
+
+    def play(self, order: Order, *, index: int = INDEX_MIN, batches_max: int = 99) -> tuple[Plan, bytes]:
+        """A plan and the replies to it."""
+        plan = self.call(lambda: podwork.plan(order, index=index, netns_fd=self.pod_fd))
+        assert plan is not None
+        player = LocalPlayer(self.host_fd, self.pod_fd, batches_max=batches_max)
+        try:
+            return plan, asyncio.run(player.play(plan.batches))
+        finally:
+            player.close()
 
     def ip(self, where: str, *words: str) -> str:
         return run("ip", "-n", where, *words).stdout
@@ -119,3 +132,78 @@ def test_a_host_end_makes_up_no_address(bench: Bench) -> None:
     bench.call(lambda: podwork.attach(bench.order()))
     assert "inet" not in bench.ip(bench.host, "address", "show", NAME)
     assert "fe80" not in bench.ip(bench.pod, "address", "show", "eth0")
+
+
+def test_what_is_played_is_what_is_made_here(bench: Bench) -> None:
+    plan, replies = bench.play(bench.order())
+    assert plan.is_done_by(replies)
+    shown = [bench.ip(bench.pod, *what) for what in (("-4", "route"), ("-6", "route"), ("neigh",))]
+    assert bench.call(lambda: podwork.check("net/c1/eth0", bench.pod_fd, "eth0", FIRST)) == ()
+    bench.call(lambda: podwork.detach(NAME))
+    assert bench.call(lambda: podwork.attach(bench.order())) == plan.pod
+    assert [bench.ip(bench.pod, *what) for what in (("-4", "route"), ("-6", "route"), ("neigh",))] == shown
+
+
+@pytest.mark.parametrize("obstacle", ["another default route", "no IPv6"])
+def test_where_only_the_pods_part_fails_the_pair_is_kept(bench: Bench, obstacle: str) -> None:
+    if obstacle == "no IPv6":
+        run("ip", "netns", "exec", bench.pod, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+    else:
+        bench.ip(bench.pod, "link", "add", "other", "type", "veth", "peer", "name", "far")
+        bench.ip(bench.pod, "link", "set", "other", "up")
+        bench.ip(bench.pod, "route", "add", "default", "dev", "other")
+    order = bench.order()
+    plan, replies = bench.play(order)
+    assert not plan.is_done_by(replies)
+    wired = bench.call(lambda: podwork.attach_after(plan, order, replies))
+    assert f"{plan.index}: {NAME}" in bench.ip(bench.host, "link", "show", NAME)
+    assert bench.call(lambda: podwork.check("net/c1/eth0", bench.pod_fd, "eth0", wired.address)) == () or (
+        obstacle == "another default route"
+    )
+    bench.call(lambda: podwork.detach(NAME))
+    assert bench.call(lambda: podwork.attach(order)) == wired
+
+
+@pytest.mark.parametrize("batches", range(4))
+def test_a_plan_that_was_cut_off_is_undone_or_replaced(bench: Bench, batches: int) -> None:
+    order = bench.order()
+    plan, replies = bench.play(order, batches_max=batches)
+    assert all(not link.is_whole for link in bench.call(podwork.list_pod_links)), "the alias comes last"
+    bench.call(lambda: podwork.undo(plan))
+    assert bench.call(podwork.list_pod_links) == ()
+    plan, replies = bench.play(order, batches_max=batches)
+    assert bench.call(lambda: podwork.attach_after(plan, order, replies)) == plan.pod
+    assert bench.call(lambda: podwork.check("net/c1/eth0", bench.pod_fd, "eth0", FIRST)) == ()
+
+
+@pytest.mark.parametrize("where", ["host", "pod"])
+def test_an_index_that_is_taken_is_left_alone_and_another_chosen(bench: Bench, where: str) -> None:
+    taken = INDEX_MIN if where == "host" else INDEX_MIN + 1
+    space = bench.host if where == "host" else bench.pod
+    bench.ip(space, "link", "add", "other", "index", str(taken), "type", "veth", "peer", "name", "far")
+    order = bench.order()
+    plan, replies = bench.play(order)
+    assert not plan.is_done_by(replies)
+    assert bench.call(lambda: podwork.attach_after(plan, order, replies)) == plan.pod
+    assert f"{taken}: other" in bench.ip(space, "link")
+    assert bench.call(lambda: podwork.check("net/c1/eth0", bench.pod_fd, "eth0", FIRST)) == ()
+
+
+def test_a_player_that_is_late_takes_nothing_from_the_pod_that_has_the_address_now(bench: Bench) -> None:
+    late = bench.order("net/c2/eth1", ifname="eth1")
+    bench.call(lambda: podwork.attach(bench.order()))
+    plan, replies = bench.play(late)
+    assert not plan.is_done_by(replies)
+    bench.call(lambda: podwork.undo(plan))
+    assert f"10.32.0.5 dev {NAME}" in bench.ip(bench.host, "route")
+    assert f"fd57::a20:5 dev {NAME}" in bench.ip(bench.host, "-6", "route")
+
+
+def test_what_an_earlier_attempt_made_is_not_undone_by_another_plan(bench: Bench) -> None:
+    bench.call(lambda: podwork.attach(bench.order()))
+    plan, replies = bench.play(bench.order())
+    bench.call(lambda: podwork.undo(plan))
+    assert NAME in bench.ip(bench.host, "link")
+    with pytest.raises(InterfaceExists):
+        bench.call(lambda: podwork.attach_after(plan, bench.order(), replies))
+    assert NAME in bench.ip(bench.host, "link")

@@ -1,11 +1,13 @@
 """The real executable: what it says without an agent, and that it never hangs, with a real agent or a bad one."""
 
+import errno
 import json
 import os
 import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import threading
 import time
@@ -16,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.cni_lab import Host, build_shim, config, run
-from weavemesh.cni.frame import ANSWER_HEADER, ENVIRONMENT_BYTES_MAX, STDIN_BYTES_MAX
+from weavemesh.cni.frame import ANSWER_HEADER, ENVIRONMENT_BYTES_MAX, STDIN_BYTES_MAX, encode_plan
 from weavemesh.cni.result import VERSIONS
+from weavemesh.kernel import podmessage
+from weavemesh.kernel.podplan import Batch
 
 pytestmark = pytest.mark.root
 
@@ -267,3 +271,39 @@ def test_a_second_agent_is_refused_and_a_dead_ones_socket_replaced(host: Host) -
     host.start_agent()
     assert host.add_pod().add()["ips"]
     assert stat.S_IMODE(host.socket.stat().st_mode) == 0o600
+
+
+def test_a_plan_of_an_agent_that_is_gone_is_not_played(host: Host) -> None:
+    pod = host.add_pod()
+    plan = encode_plan((Batch(False, 1, podmessage.pack(podmessage.set_up(1), 1, flags=podmessage.ACKNOWLEDGE)),))
+    run("ip", "-n", host.name, "link", "set", "lo", "down")
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        os.kill(pid, signal.SIGSTOP)
+        connection.sendall(plan)
+        connection.close()
+        os.kill(pid, signal.SIGCONT)
+
+    with bad_agent(host.socket, behave):
+        answer = pod.call("ADD")
+    assert json.loads(answer.stdout)["code"] == 11
+    assert "UP" not in run("ip", "-n", host.name, "link", "show", "lo").stdout.partition("mtu")[0]
+
+
+@pytest.mark.parametrize("cut", [1, 12, 30])
+def test_a_plan_that_is_nonsense_is_not_played(host: Host, cut: int) -> None:
+    outcomes: list[bytes] = []
+    body = encode_plan((Batch(False, 1, bytes(40)),))[ANSWER_HEADER.size :][:cut]
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(ANSWER_HEADER.pack(b"WMP1", 1, len(body)) + body)
+        outcomes.append(connection.recv(65536))
+        connection.sendall(ANSWER_HEADER.pack(b"WMA1", 3, 5) + b"hello")
+
+    with bad_agent(host.socket, behave):
+        answer = host.add_pod().call("ADD")
+    assert (answer.returncode, answer.stdout) == (3, "hello")
+    assert ANSWER_HEADER.unpack(outcomes[0]) == (b"WMO1", errno.EPROTO, 0)

@@ -48,7 +48,7 @@ _MAC = bytes.fromhex("f1f2f3f4f5f6")
 _INDEX = bytes.fromhex("7ef8f97e")
 _POD_INDEX = (int.from_bytes(_INDEX, sys.byteorder) + 1).to_bytes(4, sys.byteorder)
 _IPV4, _IPV6 = bytes.fromhex("fbfcfdfe"), bytes.fromhex("fbfcfdfe" * 4)
-_MARKS = re.compile(b"|".join(map(re.escape, (_NAME, _MAC, _INDEX, _POD_INDEX, _IPV6, _IPV4))))
+_MARKS = re.compile(b"(" + b"|".join(map(re.escape, (_NAME, _MAC, _INDEX, _POD_INDEX, _IPV6, _IPV4))) + b")")
 
 _DONE = bytes(4)
 
@@ -121,7 +121,7 @@ def plan(order: Order, *, index: int, netns_fd: int) -> Plan:
     """
     name, mac, address = host_ifname(order.ident), order.pod_mac, order.address
     routes = _networks(order)
-    batches = _template(order.ifname, order.mtu, netns_fd, routes, has_ipv6=address.ipv6 is not None)
+    templates = _template(order.ifname, order.mtu, netns_fd, routes, has_ipv6=address.ipv6 is not None)
     values = {
         _NAME: name.encode(),
         _MAC: podmessage.pack_mac(mac),
@@ -130,7 +130,9 @@ def plan(order: Order, *, index: int, netns_fd: int) -> Plan:
         _IPV4: address.ipv4.packed,
         _IPV6: address.ipv6.packed if address.ipv6 else b"",
     }
-    made = [Batch(one.is_inside, one.last, _MARKS.sub(lambda mark: values[mark[0]], one.packed)) for one in batches]
+    made = [
+        Batch(inside, last, b"".join([values.get(part, part) for part in parts])) for inside, last, parts in templates
+    ]
     last = made[-1].last + 1
     alias = podmessage.pack(alias_step(order, index), last, flags=ACKNOWLEDGE)
     pod = WiredPod(name, HOST_MAC, mac, order.mtu, address, routes)
@@ -140,8 +142,11 @@ def plan(order: Order, *, index: int, netns_fd: int) -> Plan:
 @lru_cache
 def _template(
     ifname: str, mtu: int, netns_fd: int, routes: tuple[IPNetwork, ...], *, has_ipv6: bool
-) -> tuple[Batch, ...]:
-    """All but the alias, with marks in place of what is another pod's: packing it anew takes longer than the kernel."""
+) -> tuple[tuple[bool, int, list[bytes]], ...]:
+    """All batches but the alias, in parts, with marks in place of what is another pod's.
+
+    For packing them anew takes longer than the kernel takes for most of them.
+    """
     index = int.from_bytes(_INDEX, sys.byteorder)
     address = PodAddress(IPv4Address(_IPV4), IPv6Address(_IPV6) if has_ipv6 else None)
     order, name = Order("", -1, ifname, address, mtu, mac=_MAC.hex(":"), is_default=False, mesh=routes), _NAME.decode()
@@ -150,7 +155,7 @@ def _template(
         (True, pod_steps(order, index + 1).all()),
         (False, host_steps(order, name, index, address, replaces=False)),
     )
-    return _pack(steps)
+    return tuple((one.is_inside, one.last, _MARKS.split(one.packed)) for one in _pack(steps))
 
 
 def pair_steps(order: Order, name: str, *, netns_fd: int, index: int = 0) -> tuple[Message, ...]:

@@ -7,15 +7,19 @@ from hypothesis import strategies as st
 from tests.unit.weavemesh.cni.fake_doors import encode_call
 from weavemesh.cni.frame import (
     ENVIRONMENT_BYTES_MAX,
+    REPLIES_BYTES_MAX,
     REQUEST_HEADER,
     STDIN_BYTES_MAX,
     Answer,
     FrameError,
     decode_answer,
+    decode_outcome,
     decode_request,
+    encode_plan,
     encode_request,
     request_bytes,
 )
+from weavemesh.kernel.podplan import Batch
 
 names = st.text(st.characters(codec="ascii", categories=["Lu"]), min_size=1)
 values = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
@@ -86,3 +90,27 @@ def test_sizes_end_at_their_limits(environment_bytes: int, stdin_bytes: int) -> 
 
 def test_an_answer_is_its_status_and_its_text() -> None:
     assert Answer(1, b"hi", attached="net/c/eth0").encode() == b"WMA1\0\0\0\x01\0\0\0\x02hi"
+
+
+@pytest.mark.parametrize(
+    ("variable", "offer"),
+    [("7", 7), ("0", 0), ("", None), ("-1", None), ("x", None), ("9" * 30, None), ("\u0663", None)],
+)
+def test_an_offer_to_play_is_a_variable(variable: str, offer: int | None) -> None:
+    assert decode_request(encode_call({"WEAVEMESH_PLAYS": variable}, b""), []).offer == offer
+    assert decode_request(encode_call({}, b""), []).offer is None
+
+
+def test_a_plan_is_its_batches_in_order() -> None:
+    frame = encode_plan((Batch(False, 2, b"out"), Batch(True, 5, b"inside")))
+    body = b"\0\0\0\0\0\0\0\2\0\0\0\3out\0\0\0\1\0\0\0\5\0\0\0\6inside"
+    assert frame == b"WMP1\0\0\0\2" + struct.pack(">I", len(body)) + body
+
+
+def test_an_outcome_is_whole_or_none_or_refused() -> None:
+    frame = struct.pack(">4sII", b"WMO1", 0, 3) + b"abc"
+    assert decode_outcome(frame) == b"abc"
+    assert all(decode_outcome(frame[:size]) is None for size in range(len(frame)))
+    for wrong in (frame + b"d", b"WMX1" + frame[4:], struct.pack(">4sII", b"WMO1", 0, REPLIES_BYTES_MAX + 1)):
+        with pytest.raises(FrameError):
+            decode_outcome(wrong)

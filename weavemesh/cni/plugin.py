@@ -2,11 +2,11 @@
 
 Theory of operation. An attachment is keyed by its ident (network, container id, interface name) alone. Its address is
 decided before its veth is made; both the veth and the journal on disk are done before the runtime is answered. The
-veth is whole or absent (`weavemesh.kernel.podwork`); the address is journalled by its source. So whatever moment an ADD
-is cut off at, the DEL that follows every failed ADD finds and frees all of it, the collector does so where none comes,
-and an ADD that ends without an answer undoes itself first. An address that the journal had before an ADD belongs to an
-earlier one: only a DEL releases it. A DEL answers when nothing is routed to the pod any more and the address is given
-back for good; the devices are then removed in a thread.
+veth is whole or absent, whoever sends the messages that make it (`weavemesh.kernel.pod`); the address is journalled by
+its source. So whatever moment an ADD is cut off at, the DEL that follows every failed ADD finds and frees all of it,
+the collector does so where none comes, and an ADD that ends without an answer undoes itself first. An address that the
+journal had before an ADD belongs to an earlier one: only a DEL releases it. A DEL answers when nothing is routed to the
+pod any more and the address is given back for good; the devices are then removed in a thread.
 
 Not here: sockets and frames (`weavemesh.cni.server`), what the runtime may ask (`request`), shapes (`result`), what is
 left of containers that are gone (`collector`).

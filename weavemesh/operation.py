@@ -253,9 +253,11 @@ class Operation(Struct, frozen=True, kw_only=True):
         except NftablesError as error:
             findings.append(f"what is forwarded for others cannot be read: {error.reason}")
             return ()
+        counted = {pair: (one.packets, one.octets) for pair, one in traffic.items()}
+        counted.update(self.paths.carrier.traffic())
         return tuple(
-            RelayedStatus(one=one, other=other, packets=counted.packets, octets=counted.octets)
-            for (one, other), counted in sorted(traffic.items())
+            RelayedStatus(one=one, other=other, packets=packets, octets=octets)
+            for (one, other), (packets, octets) in sorted(counted.items())
         )
 
     def _ula(self) -> IPv6Network | None:

@@ -34,6 +34,7 @@ from weavemesh.overlay.state import Endpoint, IPAddress, PublicKey
 from weavemesh.overlay.tunnel import Steering
 from weavemesh.overlay.usage import Usage
 from weavemesh.probing import TunnelProbes
+from weavemesh.transport.carrier import Carrier
 from weavemesh.transport.rawport import RawPort
 
 LOOK_INTERVAL_S = 1.0
@@ -94,6 +95,7 @@ class PathFinder:
         self.paths = Paths(name=name, nonce=time.time_ns())
         self.relay = Relay(willing=relays)
         self.kernel_relay = KernelRelay()
+        self.carrier = Carrier()
         self._driver: Driver[PathInput, PathOutput] = Driver(self.paths, self._perform)
         self._relay_driver: Driver[BindHeard, RelayOutput] = Driver(self.relay, self._perform_relay)
         self._usage = Usage()
@@ -176,6 +178,7 @@ class PathFinder:
         finally:
             self._raw.close()
             self._raw = None
+            self.carrier.close()
 
     def _perform(self, output: PathOutput) -> None:
         match output:
@@ -326,6 +329,8 @@ class PathFinder:
             await self._forward_now.wait()
             self._forward_now.clear()
             pairs = self.relay.forwardings()
+            carried = self.carrier.carry(pair for pair in pairs if not pair.is_one_family)
+            pairs = tuple(pair for pair in pairs if pair.is_one_family)
             try:
                 await self.kernel_relay.forward(pairs)
             except NftablesError as error:
@@ -334,7 +339,7 @@ class PathFinder:
                 self._failure = f"nothing can be forwarded for other peers: {error.reason}"
                 continue
             self._failure = None
-            self._forwarded = frozenset((pair.one_name, pair.other_name) for pair in pairs)
+            self._forwarded = carried | {(pair.one_name, pair.other_name) for pair in pairs}
 
     async def _tell(self) -> None:
         """Tell the mesh which paths are not direct, and why."""

@@ -1,4 +1,4 @@
-"""Hosts between which there is IPv6 only: pods talk in both families. Hosts without a common family are told so."""
+"""Hosts between which there is IPv6 only: pods talk in both families, also with hosts that have IPv4 only."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_over_ipv6_alone_pods_talk_in_both_families(lab: Lab) -> None:
     assert one.weavemesh("status").returncode == 0
 
 
-def test_a_host_with_ipv4_alone_and_one_with_ipv6_alone_are_told_why_they_do_not_meet(lab: Lab) -> None:
+def test_a_host_with_ipv4_alone_and_one_with_ipv6_alone_meet_at_a_relay_that_has_both(lab: Lab) -> None:
     hub, four, six = lab.machine("hub"), lab.machine("four"), lab.machine("six")
     lab.wire(four, "eth0=192.0.2.4/24", hub, "eth0=192.0.2.1/24")
     lab.wire(six, "eth0=2001:db8:1::6/64", hub, "eth1=2001:db8:1::1/64")
@@ -53,10 +53,13 @@ def test_a_host_with_ipv4_alone_and_one_with_ipv6_alone_are_told_why_they_do_not
     hub.weavemesh("up")
     four.weavemesh("up", "192.0.2.1")
     six.weavemesh("up", "2001:db8:1::1")
-    for machine, other, family in ((four, six, "IPv6"), (six, four, "IPv4")):
-        wait_until(
-            lambda: f"over {family} only" in machine.weavemesh("why", other.name, check=False).stdout,  # noqa: B023
-            seconds=20,
-            what=f"{machine.name} to say why",
-        )
-        assert path_of(machine, hub) == ("direct", "live")
+    wait_until(
+        lambda: path_of(four, six) == path_of(six, four) == ("hub", "live"), seconds=20, what="a path over the hub"
+    )
+    a, b = four.add_pod("a"), six.add_pod("b")
+    assert a.answers(str(b.ipv4)) and b.answers(str(a.ipv6))
+    assert "over IPv6 only, which this host has not" in four.weavemesh("why", "six").stdout
+    (pair,) = hub.status()["router"]["relayed"]
+    assert pair["packets"] > 0 and pair["octets"] > 0
+    wait_until(lambda: mtu_of(four, six) == mtu_of(six, four) == (1420, True), seconds=20, what="the MTU over both")
+    assert four.weavemesh("status").returncode == six.weavemesh("status").returncode == 0

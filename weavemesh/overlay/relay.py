@@ -4,8 +4,8 @@ Theory of operation. Two peers that do not reach each other both *bind* here: ea
 proves who it is, and names the other. What is known of a pair is only what its ends keep saying (soft state): an end
 that says nothing for `LEASE_S` is forgotten, and a relay that has been restarted knows all again after the next
 bindings. When both ends are bound, packets from exactly where the one was seen to knock, at the port it knocked at, are
-forwarded to the other, and vice versa; nothing else ever is. Its counterparts are `path.py` and
-`weavemesh.kernel.forwarding`, which has the kernel do it.
+forwarded to the other, and vice versa; nothing else ever is. Its counterparts are `path.py`, and those that do it:
+`weavemesh.kernel.forwarding`, and for two ends of different versions of IP `weavemesh.transport.carrier`.
 """
 
 from msgspec import Struct
@@ -37,6 +37,11 @@ class Forwarding(Struct, frozen=True):
     other_name: PeerName
     one: End
     other: End
+
+    @property
+    def is_one_family(self) -> bool:
+        """Both ends have the same version of IP: the kernel can forward, which rewrites headers and exchanges none."""
+        return self.one.source.address.version == self.other.source.address.version
 
 
 class BindHeard(Struct, frozen=True):
@@ -98,7 +103,7 @@ class Relay:
             self._bound[key] = _Bound(event.end, event.nonce, event.uses, now + LEASE_S)
             self._compare()
         opposite = self._bound.get((event.other, event.peer))
-        both = not refused and opposite is not None and _is_one_family(event.end, opposite.end)
+        both = not refused and opposite is not None
         uses = both and opposite is not None and opposite.uses and opposite.until > now + LEASE_S - USES_S
         self._outputs.append(BindAnswer(event.peer, event.other, event.end, event.nonce, both, uses, refused))
 
@@ -128,15 +133,8 @@ class Relay:
         found = tuple(
             Forwarding(one, other, bound.end, opposite.end)
             for (one, other), bound in sorted(self._bound.items())
-            if one < other
-            and (opposite := self._bound.get((other, one))) is not None
-            and _is_one_family(bound.end, opposite.end)
+            if one < other and (opposite := self._bound.get((other, one))) is not None
         )
         if found != self._forwardings:
             self._forwardings = found
             self._outputs.append(ForwardingsChanged())
-
-
-def _is_one_family(one: End, other: End) -> bool:
-    """Headers are rewritten, not exchanged: IPv4 stays IPv4."""
-    return one.source.address.version == other.source.address.version

@@ -145,7 +145,7 @@ class Way(Struct):
             return "it does not say where it can be reached, and has not reached us"
         families = {endpoint.address.version for endpoint in tried}
         if own and families.isdisjoint(address.version for address in own):
-            return f"it is reached over IPv{families.pop()} only, which this host has not, and relays do not translate"
+            return f"it is reached over IPv{families.pop()} only, which this host has not"
         shown = ", ".join(endpoint.text() for endpoint in tried[:4])
         return f"no answer from {shown}{' and others' if len(tried) > 4 else ''}"
 

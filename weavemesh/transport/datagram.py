@@ -18,12 +18,16 @@ DATAGRAM_BYTES_MAX: Final = 65507
 """What UDP over IPv4 can carry (RFC 768; 65,535 less two headers)."""
 
 
-_IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3  # linux/in.h
+_PMTUDISC_PROBE = 3
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 10, 23  # linux/in.h, linux/in6.h
 
 
 def send_whole(plain: socket.socket) -> None:
-    """Have an IPv4 socket send each datagram whole or not at all, whatever the kernel thinks of the path (with DF)."""
-    plain.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
+    """Have a socket send each datagram whole or not at all, whatever the kernel thinks of the path (IPv4: with DF)."""
+    if plain.family == socket.AF_INET:
+        plain.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+    else:
+        plain.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
 
 
 class DatagramSocket:

@@ -211,7 +211,7 @@ def answer_all(machine: Prober, *, until: float) -> int:
     return asked
 
 
-def test_of_two_hundred_peers_ten_in_use_are_asked_every_second_and_all_others_once_a_second_together() -> None:
+def test_of_two_hundred_peers_ten_in_use_are_asked_every_second_and_all_others_once_in_two_seconds_together() -> None:
     peers = {ProbeName(f"p{i:04}"): IPv4Address(0x0A200000 + i) for i in range(200)}
     machine = Prober(rng=Random(1))
     machine.receive(ProbeTargets(peers), 0.0)
@@ -219,7 +219,7 @@ def test_of_two_hundred_peers_ten_in_use_are_asked_every_second_and_all_others_o
     machine.receive(TunnelsInUse(frozenset(list(peers)[:10])), 300.0)
     answer_all(machine, until=400.0)
     asked = answer_all(machine, until=500.0)
-    assert 1000 <= asked <= 1200  # 100 s with 10 + 1 a second
+    assert 1000 <= asked <= 1200  # 100 s with 10 + 0.5 a second, these not evenly spread yet
 
 
 def test_silence_of_a_used_tunnel_is_told_within_two_seconds_and_once() -> None:

@@ -115,13 +115,14 @@ def test_there_is_a_limit_to_all() -> None:
     assert isinstance(answer, BindAnswer) and not answer.refused
 
 
-def test_ipv4_is_not_made_ipv6() -> None:
+def test_an_end_with_ipv4_and_one_with_ipv6_are_a_pair_of_another_kind() -> None:
     relay = Relay(willing=True)
     bind(relay, A, B, end(1), nonce=1)
     six = End(Endpoint(IPv6Address("2001:db8::2"), 6783), Endpoint(IPv6Address("2001:db8::1"), 26783))
-    (answer,) = bind(relay, B, A, six, nonce=1)
-    assert isinstance(answer, BindAnswer) and not answer.both_bound
-    assert relay.forwardings() == ()
+    bind(relay, B, A, six, nonce=1)
+    bind(relay, A, C, end(2), nonce=2)
+    bind(relay, C, A, end(3), nonce=1)
+    assert [(pair.other_name, pair.is_one_family) for pair in relay.forwardings()] == [(B, False), (C, True)]
 
 
 def test_nobody_is_bound_with_itself() -> None:

@@ -24,6 +24,8 @@ from weavemesh.transport.datagram import DATAGRAM_BYTES_MAX, send_whole
 PACKETS_PER_SECOND = 8000.0
 """For all pairs together: some 90 Mbit/s of full packets, for a quarter of a processor."""
 PACKETS_AT_ONCE = 1000.0
+PAIRS_MAX = 64
+"""At once: each takes two descriptors, of which a process has 1,024 where nobody gives it more."""
 TURN_PACKETS = 32
 """From one end, before the rest of the agent has its turn."""
 
@@ -47,12 +49,12 @@ class Carrier:
         self._carried: dict[Pair, _Carried] = {}
 
     def carry(self, pairs: Iterable[Forwarding]) -> frozenset[Pair]:
-        """Carry exactly these from now on; which of them are. One whose port is taken here is not."""
+        """Carry exactly these from now on; which of them are. One whose port is taken here is not, nor one too many."""
         wanted = {(pair.one_name, pair.other_name): pair for pair in pairs}
         for names in [names for names, held in self._carried.items() if wanted.get(names) != held.forwarding]:
             self._drop(self._carried.pop(names))
         for names, pair in wanted.items():
-            if names not in self._carried:
+            if names not in self._carried and len(self._carried) < PAIRS_MAX:
                 with suppress(OSError):
                     self._carried[names] = self._begin(pair)
         return frozenset(self._carried)

@@ -140,6 +140,22 @@ def test_a_port_of_ours_that_another_program_has_is_not_carried() -> None:
     asyncio.run(scenario())
 
 
+def test_no_more_pairs_than_there_may_be_are_carried_and_those_that_are_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carrier, "PAIRS_MAX", 1)
+    late = PeerName("A" * 16)
+
+    async def scenario() -> None:
+        with peers() as (four, six), peers() as (third, fourth):
+            relay = Carrier()
+            assert relay.carry([pair_of(four, six)]) == {NAMES}
+            more = Forwarding(late, OTHER, third.end, fourth.end)
+            assert relay.carry([more, pair_of(four, six)]) == {NAMES}
+            assert relay.carry([more]) == {(late, OTHER)}
+            relay.close()
+
+    asyncio.run(scenario())
+
+
 def test_beyond_the_limit_packets_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carrier, "PACKETS_AT_ONCE", 3.0)
     monkeypatch.setattr(carrier, "PACKETS_PER_SECOND", 0.001)

@@ -306,8 +306,10 @@ class Prober:
         probing.last_answer, probing.silent, probing.is_told = now, False, False
         probing.unanswered.clear()
         probing.note(lost=False)
+        # All are fresh at once where a mesh forms. From the first answer on their turns are spread over the interval.
+        share = (0.0, 1.0) if is_first and name not in self._used else (0.9, 1.1)
         # Never in the past: an answer may come later than the next question would have been due.
-        when = max(now, sent + self._interval_s(name, probing) * self._rng.uniform(0.9, 1.1))
+        when = max(now, sent + self._interval_s(name, probing) * self._rng.uniform(*share))
         self._ask_at(when, name, probing)
         self._strike(self._line)
         self._outputs.append(TunnelAlive(name, sample, is_first))

@@ -219,7 +219,16 @@ def test_of_two_hundred_peers_ten_in_use_are_asked_every_second_and_all_others_o
     machine.receive(TunnelsInUse(frozenset(list(peers)[:10])), 300.0)
     answer_all(machine, until=400.0)
     asked = answer_all(machine, until=500.0)
-    assert 1000 <= asked <= 1200  # 100 s with 10 + 0.5 a second, these not evenly spread yet
+    assert 1050 <= asked <= 1150  # 100 s with 10 / 0.94 + 0.5 a second
+
+
+def test_peers_that_were_fresh_together_are_not_asked_together_for_ever() -> None:
+    peers = {ProbeName(f"p{i:04}"): IPv4Address(0x0A200000 + i) for i in range(100)}
+    machine = Prober(rng=Random(1))
+    machine.receive(ProbeTargets(peers), 0.0)
+    answer_all(machine, until=200.0)
+    counts = [answer_all(machine, until=until) for until in range(220, 600, 20)]
+    assert max(counts) <= 2 * 20 * IDLE_PROBES_PER_SECOND and min(counts) >= 3
 
 
 def test_silence_of_a_used_tunnel_is_told_within_two_seconds_and_once() -> None:

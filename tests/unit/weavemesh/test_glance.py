@@ -54,6 +54,21 @@ def test_without_use_the_rest_lasts_as_long_as_it_may_and_what_was_used_before_d
     asyncio.run(scenario())
 
 
+def test_where_nobody_is_woken_the_timer_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glance, "UNWOKEN_S", 0.01)
+
+    async def scenario() -> None:
+        device = Device()
+        watch = Glance(device)
+        async with asyncio.TaskGroup() as group:
+            rest = group.create_task(watch.rest(60.0))
+            await asyncio.sleep(0.05)
+            assert not rest.done()
+            device.carried += OCTETS + 1
+
+    asyncio.run(scenario())
+
+
 def test_glances_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(glance, "INTERVAL_S", 3600.0)
 

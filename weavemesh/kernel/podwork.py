@@ -243,6 +243,8 @@ def _outcomes_in_pod(plan: Plan, order: Order, replies: bytes) -> Outcomes | Non
             if podmessage.decode_failure(body)[0]:
                 return None
             continue
+        if number > pod.last:
+            return None  # it was told of a later batch, and not of this one's end
         place = number - pair.last - 1
         failures[place] = failure_of(messages[place], body)
         if number == pod.last:

@@ -41,7 +41,7 @@ test: lint
 	@$(BIN)/pytest -q tests/lab tests/kernel tests/e2e tests/image
 	@$(BIN)/python -m tests.vm kernel; status=$$?; if [ $$status = 124 ]; then \
 		echo "make test: the tests on the kernel's WireGuard were left out"; exit 0; fi; [ $$status = 0 ] && \
-		$(BIN)/pytest -q tests/vm && $(BIN)/python -m tests.vm pytest -- -q -k 'not userspace' $(IN_GUEST)
+		$(BIN)/pytest -q tests/vm && $(BIN)/python -m tests.vm pytest -t 900 -- -q -k 'not userspace' $(IN_GUEST)
 
 IN_GUEST := tests/kernel/test_wireguard.py tests/kernel/test_applier.py tests/e2e/test_datapath.py \
 	tests/e2e/test_mesh.py::test_two_commands_lead_to_encrypted_pods_in_both_families \

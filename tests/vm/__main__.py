@@ -12,8 +12,9 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 
-from tests.vm.guest import MEMORY_MIB, Guest, GuestError
+from tests.vm.guest import MEMORY_MIB, Guest, GuestError, GuestStill
 from tests.vm.kernel import GuestKernel, GuestsImpossible, KernelMissing, find_kernel, make_kernel
 
 TIMEOUT_S = 3600.0
@@ -55,9 +56,19 @@ def _kernel() -> GuestKernel:
 
 
 def _run(options: argparse.Namespace, kernel: GuestKernel) -> int:
-    words = list(options.words)
-    if options.verb == "pytest":
-        words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", f"timeout={TEST_TIMEOUT_S}", *words]
+    if options.verb == "run":
+        return _in_a_guest(options.words, options, kernel)
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", f"timeout={TEST_TIMEOUT_S}"]
+    # Where even the time limit of a test does not end it, at least the place is told.
+    words = [*pytest, "-o", f"faulthandler_timeout={TEST_TIMEOUT_S + 30}", *options.words]
+    try:
+        return _in_a_guest(words, options, kernel)
+    except GuestStill as error:
+        print(f"tests.vm: {error}\ntests.vm: all begins anew in a fresh guest", file=sys.stderr, flush=True)
+        return _in_a_guest(words, options, kernel)
+
+
+def _in_a_guest(words: Sequence[str], options: argparse.Namespace, kernel: GuestKernel) -> int:
     began = time.monotonic()
     with Guest(kernel, memory_mib=options.memory_mib) as guest:
         release = guest.run("uname", "-r").stdout.strip()

@@ -25,6 +25,8 @@ from tests.vm.kernel import HERE, GuestKernel
 
 BOOT_S = 60.0
 POWER_OFF_S = 10.0
+STILL_S = 120.0
+"""A guest says every few seconds that it is alive: after so long a silence its kernel runs no more."""
 MEMORY_MIB = 512
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV", "TERM")
 _PASSED_PREFIXES = ("PYTHON", "PYTEST", "WEAVEMESH_", "HYPOTHESIS")
@@ -32,6 +34,10 @@ _PASSED_PREFIXES = ("PYTHON", "PYTEST", "WEAVEMESH_", "HYPOTHESIS")
 
 class GuestError(Exception):
     """A guest cannot be booted, has died, or a command in it failed; the text says which and what it printed."""
+
+
+class GuestStill(GuestError):
+    """A guest is there, but its kernel runs no more: nothing that was tried in it is to blame."""
 
 
 @dataclass
@@ -218,21 +224,24 @@ class Guest:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise GuestError(f"{self.name}: waited {timeout_s:g} s in vain for {what}{self._console()}")
-            if not self._read_answers(left) and key not in self._statuses:
+            heard = self._read_answers(min(left, STILL_S))
+            if heard is None and left > STILL_S:
+                raise GuestStill(f"{self.name} has stood still for {STILL_S:g} s, before {what}{self._console()}")
+            if heard == 0 and key not in self._statuses:
                 raise self._death()
         return self._statuses[key]
 
-    def _read_answers(self, timeout_s: float) -> bool:
-        """Take in what the guest has answered; False if it has died."""
+    def _read_answers(self, timeout_s: float) -> int | None:
+        """Take in what the guest has said; the number of octets, 0 if it has died, None if it was silent."""
         if not select.select([self._answers], [], [], timeout_s)[0]:
-            return True
+            return None
         content = os.read(self._answers, 4096)
         *lines, self._unread = (self._unread + content.decode().replace("\r", "")).split("\n")
         for line in lines:
             key, _, status = line.partition(" ")
             if status.isdigit():
                 self._statuses[key] = int(status)
-        return bool(content)
+        return len(content)
 
     def _death(self) -> GuestError:
         return GuestError(f"the guest {self.name} has died{self._console()}")

@@ -2,12 +2,13 @@
 # Runs what is asked for in a guest: serve.sh SHARE. Started by init.sh, by itself or as a service of systemd.
 #
 # Requests come as lines on /dev/tty1: a number N stands for the script N.sh in the share folder; it is run in the
-# background, and the line "N STATUS" is the answer. At last comes "off".
+# background, and the line "N STATUS" is the answer. At last comes "off". "alive 0" is said as long as the guest runs.
 share=$1
 exec 3<>/dev/tty1
 stty -F /dev/tty1 raw -echo
 stty -F /dev/tty2 raw -echo
 echo "ready 0" >&3
+while sleep 5; do echo "alive 0"; done >&3 &
 while read -r request <&3; do
     [ "$request" = off ] && break
     (

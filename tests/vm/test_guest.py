@@ -1,12 +1,13 @@
 """A guest does what is asked, says what came of it, and leaves nothing behind."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.vm.guest import Guest, GuestError
+from tests.vm.guest import Guest, GuestError, GuestStill
 from tests.vm.kernel import GuestKernel
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
@@ -75,6 +76,16 @@ def test_a_command_that_does_not_end_is_given_up(guest: Guest) -> None:
     with pytest.raises(GuestError, match=r"waited 0\.2 s in vain for the end of sleep"):
         guest.run("sleep", "infinity", timeout_s=0.2)
     assert guest.run("echo", "still here").stdout == "still here\n"
+
+
+def test_a_guest_that_stands_still_is_not_waited_for(kernel: GuestKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.vm.guest.STILL_S", 12.0)
+    with Guest(kernel, name="frozen", memory_mib=128) as guest:
+        guest.run("sleep", "15")  # quiet, but alive
+        for process in processes_of(guest):
+            os.kill(int(process), signal.SIGSTOP)
+        with pytest.raises(GuestStill, match="frozen has stood still for 12 s, before the end of true"):
+            guest.run("true", timeout_s=60)
 
 
 def test_nothing_is_left_of_a_guest(kernel: GuestKernel) -> None:

@@ -6,7 +6,7 @@ Decides nothing: whom to knock at and where to send is `weavemesh.overlay.path`'
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from logging import INFO, WARNING
 
@@ -31,7 +31,7 @@ from weavemesh.overlay.plan import PlannedPeer
 from weavemesh.overlay.probe import ProbeName, TunnelAlive, TunnelDead
 from weavemesh.overlay.relay import BindAnswer, BindHeard, End, ForwardingsChanged, Relay, RelayOutput
 from weavemesh.overlay.state import Endpoint, IPAddress, PublicKey
-from weavemesh.overlay.tunnel import Steering
+from weavemesh.overlay.tunnel import Steering, Turn
 from weavemesh.overlay.usage import Usage
 from weavemesh.probing import TunnelProbes
 from weavemesh.transport.carrier import Carrier
@@ -262,19 +262,26 @@ class PathFinder:
             await self._steer_now.wait()
             self._steer_now.clear()
             steering, self._steering = self._steering, {}
-            for peer, (endpoint, greet) in steering.items():
-                known = self._known.get(peer)
-                if known is None:
-                    continue
-                with suppress(
-                    DeviceError
-                ):  # no device yet, or none any more: the plan puts it there, with the endpoint
-                    # Of two ends one begins anew: the one with the smaller name, which also chooses the relay.
-                    await self._tunnel.steer(known.public_key, endpoint, greet=greet, renew=greet and self._name < peer)
-                if greet:
+            turns = {peer: self._turn(peer, *steering[peer]) for peer in steering if peer in self._known}
+            if not await self._have_steered(list(turns.values())):
+                for turn in turns.values():  # whose fault it is shows one by one
+                    await self._have_steered([turn])
+            for peer, turn in turns.items():
+                if turn.greet:
                     via = self.paths.via(peer)
-                    log(INFO, Event.PATH_CHANGED, peer=peer, via=via, endpoint=endpoint.text())
+                    log(INFO, Event.PATH_CHANGED, peer=peer, via=via, endpoint=turn.endpoint.text())
                     self._probes.path_changed(ProbeName(peer))
+
+    def _turn(self, peer: PeerName, endpoint: Endpoint, greet: bool) -> Turn:  # noqa: FBT001 - as it is kept
+        # Of two ends one begins anew: the one with the smaller name, which also chooses the relay.
+        return Turn(self._known[peer].public_key, endpoint, greet, renew=greet and self._name < peer)
+
+    async def _have_steered(self, turns: Sequence[Turn]) -> bool:
+        try:
+            await self._tunnel.steer(turns)
+        except DeviceError:  # no device yet, or none any more: the plan puts it there, with the endpoints
+            return False
+        return True
 
     async def _look(self) -> None:
         """See where the device sends by itself, and which tunnels are in use."""

@@ -13,7 +13,7 @@ from weavemesh.kernel.uapi import (
     decode_errno,
     encode_device,
     encode_discard,
-    encode_peer,
+    encode_peers,
 )
 from weavemesh.overlay.diff import SetPeer
 from weavemesh.overlay.state import DISCARD_KEY, Endpoint, ObservedPeer, PresharedKey, PrivateKey, PublicKey
@@ -116,7 +116,7 @@ def test_any_device_reads_as_it_is(device: DeviceState) -> None:
     )
 )
 def test_a_request_for_a_peer_says_all_of_the_change_and_ends_once(change: SetPeer) -> None:
-    text = encode_peer(change)
+    text = encode_peers([change])
     (peer,) = StateReader().read(text).peers
     said = SetPeer(
         peer.public_key,

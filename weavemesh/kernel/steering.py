@@ -1,12 +1,13 @@
 """Where the tunnel device sends: read and changed peer by peer for the path machine, beside the plan (`applier.py`)."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from weavemesh.kernel.device import Device
 from weavemesh.overlay.diff import SetPeer
-from weavemesh.overlay.state import Endpoint, IPAddress, ObservedPeer, PublicKey
+from weavemesh.overlay.state import IPAddress, ObservedPeer
+from weavemesh.overlay.tunnel import Turn
 
 SESSION_S: Final = 150.0
 """A session ends 180 s after its handshake (WireGuard paper, §6.1); one that is near its end is no loss."""
@@ -23,25 +24,30 @@ class DeviceSteering:
         """See Steering."""
         return (await self._device.read()).peers
 
-    async def steer(self, public_key: PublicKey, endpoint: Endpoint, *, greet: bool, renew: bool) -> None:
+    async def steer(self, turns: Sequence[Turn]) -> None:
         """See Steering."""
-        present = None
-        if renew:
-            present = next((peer for peer in await self.peers() if peer.public_key == public_key), None)
-        is_new = present is not None and (present.last_handshake or 0.0) < time.time() - SESSION_S
-        change = SetPeer(
-            public_key,
-            exists=not is_new,
-            preshared_key=present.preshared_key if present is not None and is_new else None,
-            endpoint=endpoint,
-            allowed_ips=present.allowed_ips if present is not None and is_new else (),
-            greet=greet,
-        )
-        if is_new:
-            await self._device.renew_peer(change)
-        else:
-            await self._device.set_peers([change])
+        seen = {peer.public_key: peer for peer in await self.peers()} if any(turn.renew for turn in turns) else {}
+        changes: list[SetPeer] = []
+        for turn in turns:
+            present = seen.get(turn.public_key) if turn.renew else None
+            if present is not None and (present.last_handshake or 0.0) < time.time() - SESSION_S:
+                await self._device.renew_peer(_anew(present, turn))
+            else:
+                changes.append(SetPeer(turn.public_key, True, None, turn.endpoint, (), greet=turn.greet))
+        if changes:
+            await self._device.set_peers(changes)
 
     async def host_addresses(self) -> tuple[IPAddress, ...]:
         """See Steering."""
         return await self._host_addresses()
+
+
+def _anew(present: ObservedPeer, turn: Turn) -> SetPeer:
+    return SetPeer(
+        turn.public_key,
+        exists=False,
+        preshared_key=present.preshared_key,
+        endpoint=turn.endpoint,
+        allowed_ips=present.allowed_ips,
+        greet=turn.greet,
+    )

@@ -50,9 +50,18 @@ def encode_device(*, private_key: PrivateKey | None, listen_port: int | None) ->
     return _request(lines)
 
 
-def encode_peer(change: SetPeer) -> str:
-    """Request that adds or changes one peer."""
-    lines = ["set=1", f"public_key={bytes(change.public_key).hex()}"]
+def encode_peers(changes: Iterable[SetPeer]) -> str:
+    """Request that adds or changes peers, one after the other."""
+    return _request(["set=1", *(line for change in changes for line in _about(change))])
+
+
+def encode_renewal(peer: SetPeer) -> str:
+    """Request that removes one peer and makes it again."""
+    return _request(["set=1", f"public_key={bytes(peer.public_key).hex()}", "remove=true", *_about(peer)])
+
+
+def _about(change: SetPeer) -> list[str]:
+    lines = [f"public_key={bytes(change.public_key).hex()}"]
     if change.exists:
         lines.append("update_only=true")
     if change.preshared_key is not None:
@@ -65,13 +74,7 @@ def encode_peer(change: SetPeer) -> str:
         for seconds in (1, 0):
             lines += [f"public_key={bytes(change.public_key).hex()}", "update_only=true"]
             lines += [f"persistent_keepalive_interval={seconds}"]
-    return _request(lines)
-
-
-def encode_renewal(peer: SetPeer) -> str:
-    """Request that removes one peer and makes it again."""
-    removal = f"public_key={bytes(peer.public_key).hex()}\nremove=true\n"
-    return "set=1\n" + removal + encode_peer(peer).removeprefix("set=1\n")
+    return lines
 
 
 def encode_discard(allowed_ips: tuple[IPNetwork, ...]) -> str:

@@ -26,7 +26,7 @@ from weavemesh.kernel.uapi import (
     decode_errno,
     encode_device,
     encode_discard,
-    encode_peer,
+    encode_peers,
     encode_removal,
     encode_renewal,
 )
@@ -145,8 +145,7 @@ class Userspace:
 
     async def set_peers(self, changes: Sequence[SetPeer]) -> None:
         """See Device."""
-        for change in changes:
-            await self._speak(encode_peer(change))
+        await self._speak(encode_peers(changes))
 
     async def renew_peer(self, peer: SetPeer) -> None:
         """See Device."""

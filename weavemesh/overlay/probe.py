@@ -7,8 +7,9 @@ Theory of operation
 -------------------
 Each peer with an address in the mesh has one `Probing`. A fresh one is asked when its path has been found or after
 `SETTLE_S`, then at short intervals until it has answered once. A tunnel in use is asked about each second. All others
-together are asked `IDLE_PROBES_PER_SECOND` times a second: so the cost of probing does not grow with the mesh. When
-many are fresh at once they wait in line behind `BURST`, since each first probe costs both ends a handshake.
+together are asked `IDLE_PROBES_PER_SECOND` times a second, some at once as a waking costs more than a question: so the
+cost of probing does not grow with the mesh. When many are fresh at once they wait in line behind `BURST`, since each
+first probe costs both ends a handshake.
 A question without an answer after a few round-trip times is asked again at short intervals; several in a row without
 any make the tunnel *silent*, which is told once for each path. While this host itself comes late to its own timer, or
 answers take long in general, nobody is blamed (`patience.py`). A probe that is not answered within `ANSWER_TIMEOUT_S`
@@ -47,6 +48,10 @@ IDLE_INTERVAL_S = 2.0
 """The shortest interval of a tunnel that is not in use."""
 IDLE_PROBES_PER_SECOND = 0.5
 """Each wakes both ends. Whoever begins to use a tunnel has it asked at once; this is for what `status` shows."""
+AHEAD_S = 1 / IDLE_PROBES_PER_SECOND
+"""Who is woken for a question of an idle tunnel asks those along with it that would be due within this time, …"""
+AHEAD_SHARE = 0.05
+"""… but none so much before its time: a host with few peers asks each when it is due."""
 ANSWER_TIMEOUT_S = 4.0
 MISSED_AFTER_S = 0.3
 """Or three round-trip times and a bit, if that is more: then the question is asked again."""
@@ -209,10 +214,12 @@ class Prober:
             del self._waiting[nonce]
             if asked := self._probings.get(name):
                 asked.note(lost=True)
-        while self._line and self._line[0][0] <= now:
-            self._take_from(self._line, now)
+        for name in self._take_due(now):
+            self._ask(name, self._probings[name], now)
         while self._fresh and self._fresh[0][0] <= now and self._may_send_at() <= now:
-            self._take_from(self._fresh, now)
+            due, name = heappop(self._fresh)
+            if self._is_so(due, name):
+                self._ask(name, self._probings[name], now)
 
     def deadline(self) -> float | None:
         times = []
@@ -252,15 +259,29 @@ class Prober:
         probing.next_at = when
         heappush(self._fresh if probing.last_answer is None else self._line, (when, name))
 
-    def _take_from(self, line: list[tuple[float, ProbeName]], now: float) -> None:
-        due, name = heappop(line)
+    def _take_due(self, now: float) -> list[ProbeName]:
+        """Take from the line whose turn it is, and, if there is anybody, idle ones whose turn would come soon."""
+        taken: dict[ProbeName, None] = {}
+        while self._line and (self._line[0][0] <= now or (taken and self._may_be_asked_ahead(*self._line[0], now))):
+            due, name = heappop(self._line)
+            if self._is_so(due, name):
+                taken[name] = None
+        return list(taken)
+
+    def _may_be_asked_ahead(self, due: float, name: ProbeName, now: float) -> bool:
         probing = self._probings.get(name)
-        if probing is not None and probing.next_at == due:
-            self._ask(name, probing, now)
+        if probing is None or name in self._used or probing.unanswered or probing.silent:
+            return False
+        return due - now <= min(AHEAD_S, AHEAD_SHARE * self._interval_s(name, probing))
+
+    def _is_so(self, due: float, name: ProbeName) -> bool:
+        """Whether this peer is to be asked then; else the entry is left from before."""
+        probing = self._probings.get(name)
+        return probing is not None and probing.next_at == due
 
     def _strike(self, line: list[tuple[float, ProbeName]]) -> None:
         """Forget entries that are not borne out any more, as after an answer: each would wake us for nothing."""
-        while line and ((probing := self._probings.get(line[0][1])) is None or probing.next_at != line[0][0]):
+        while line and not self._is_so(*line[0]):
             heappop(line)
 
     def _may_send_at(self) -> float:

@@ -3,6 +3,7 @@
 Not here: the wish (`plan.py`), the difference (`diff.py`).
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -55,6 +56,17 @@ class Tunnel(Protocol):
         ...
 
 
+class Turn(Struct, frozen=True):
+    """Where packets for one peer are to go from now on, if the device has it."""
+
+    public_key: PublicKey
+    endpoint: Endpoint
+    greet: bool
+    """Say something at once."""
+    renew: bool
+    """Do so even where a handshake was tried elsewhere a moment ago, if there is no session that would be lost."""
+
+
 class Steering(Protocol):
     """What of a device the search for paths needs."""
 
@@ -62,12 +74,8 @@ class Steering(Protocol):
         """What the device shows of each peer."""
         ...
 
-    async def steer(self, public_key: PublicKey, endpoint: Endpoint, *, greet: bool, renew: bool) -> None:
-        """Have packets for this peer, if the device has it, go there from now on.
-
-        `greet` says something at once. `renew` does so even where a handshake was tried elsewhere a moment ago, if
-        there is no session that would be lost.
-        """
+    async def steer(self, turns: Sequence[Turn]) -> None:
+        """Have packets go there. An error in one may be the end of all."""
         ...
 
     async def host_addresses(self) -> tuple[IPAddress, ...]:

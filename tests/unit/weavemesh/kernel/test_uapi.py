@@ -15,7 +15,7 @@ from weavemesh.kernel.uapi import (
     decode_errno,
     encode_device,
     encode_discard,
-    encode_peer,
+    encode_peers,
     encode_removal,
 )
 from weavemesh.overlay.diff import NO_PRESHARED_KEY, SetPeer
@@ -146,16 +146,22 @@ def test_requests_say_what_is_to_change_and_no_more() -> None:
     assert encode_device(private_key=None, listen_port=1) == "set=1\nlisten_port=1\n\n"
     assert encode_device(private_key=private, listen_port=None) == f"set=1\nprivate_key={'40' * 32}\n\n"
     assert encode_removal(KEY) == f"set=1\npublic_key={hexadecimal}\nremove=true\n\n"
-    assert encode_peer(SetPeer(KEY, False, secret(2), endpoint(2), (ip_network("10.33.0.0/16"),))) == (
+    assert encode_peers([SetPeer(KEY, False, secret(2), endpoint(2), (ip_network("10.33.0.0/16"),))]) == (
         f"set=1\npublic_key={hexadecimal}\npreshared_key={'02' * 32}\n"
         "endpoint=192.0.2.2:6783\nallowed_ip=10.33.0.0/16\n\n"
     )
-    assert encode_peer(SetPeer(KEY, True, None, None, ())) == f"set=1\npublic_key={hexadecimal}\nupdate_only=true\n\n"
+    assert (
+        encode_peers([SetPeer(KEY, True, None, None, ())]) == f"set=1\npublic_key={hexadecimal}\nupdate_only=true\n\n"
+    )
     greeting = "".join(
         f"public_key={hexadecimal}\nupdate_only=true\npersistent_keepalive_interval={seconds}\n" for seconds in (1, 0)
     )
-    assert encode_peer(SetPeer(KEY, True, None, None, (), greet=True)) == (
+    assert encode_peers([SetPeer(KEY, True, None, None, (), greet=True)]) == (
         f"set=1\npublic_key={hexadecimal}\nupdate_only=true\n{greeting}\n"
+    )
+    assert encode_peers([SetPeer(KEY, True, None, endpoint(2), ()), SetPeer(KEY, True, None, endpoint(3), ())]) == (
+        f"set=1\npublic_key={hexadecimal}\nupdate_only=true\nendpoint=192.0.2.2:6783\n"
+        f"public_key={hexadecimal}\nupdate_only=true\nendpoint=192.0.2.3:6783\n\n"
     )
     nobody = bytes(DISCARD_KEY).hex()
     assert encode_discard((ip_network("10.33.0.0/16"),)) == (
@@ -170,7 +176,7 @@ def test_requests_cannot_be_broken_by_values(
     where: Endpoint | None,
     allowed: tuple[object, ...],
 ) -> None:
-    text = encode_peer(SetPeer(KEY, exists, preshared, where, allowed))  # type: ignore[arg-type]  # networks
+    text = encode_peers([SetPeer(KEY, exists, preshared, where, allowed)])  # type: ignore[arg-type]  # networks
     assert text.endswith("\n\n")
     assert text.count("\n\n") == 1
     assert text.isascii()

@@ -231,6 +231,29 @@ def test_peers_that_were_fresh_together_are_not_asked_together_for_ever() -> Non
     assert max(counts) <= 2 * 20 * IDLE_PROBES_PER_SECOND and min(counts) >= 3
 
 
+def test_a_host_that_is_woken_for_one_idle_tunnel_asks_the_next_along_with_it() -> None:
+    peers = {ProbeName(f"p{i:04}"): IPv4Address(0x0A200000 + i) for i in range(100)}
+    machine = Prober(rng=Random(1))
+    machine.receive(ProbeTargets(peers), 0.0)
+    answer_all(machine, until=300.0)
+    wakings = asked = 0
+    while (now := machine.deadline()) is not None and now < 1300.0:
+        wakings += 1
+        asked += answer_all(machine, until=now + 0.001)
+    assert asked >= 0.9 * 1000 * IDLE_PROBES_PER_SECOND
+    assert wakings <= 0.6 * asked
+
+
+def test_of_few_idle_tunnels_each_is_asked_when_it_is_due() -> None:
+    machine = Prober(rng=Random(1))
+    machine.receive(
+        ProbeTargets({ProbeName("a"): IPv4Address("10.32.0.1"), ProbeName("b"): IPv4Address("10.36.0.1")}), 0.0
+    )
+    answer_all(machine, until=100.0)
+    asked = answer_all(machine, until=200.0)
+    assert 45 <= asked <= 55
+
+
 def test_silence_of_a_used_tunnel_is_told_within_two_seconds_and_once() -> None:
     machine = prober(a="10.32.0.1")
     machine.receive(TunnelsInUse(frozenset({A})), 0.0)

@@ -26,14 +26,11 @@ class DeviceSteering:
 
     async def steer(self, turns: Sequence[Turn]) -> None:
         """See Steering."""
-        seen = {peer.public_key: peer for peer in await self.peers()} if any(turn.renew for turn in turns) else {}
-        changes: list[SetPeer] = []
-        for turn in turns:
-            present = seen.get(turn.public_key) if turn.renew else None
-            if present is not None and (present.last_handshake or 0.0) < time.time() - SESSION_S:
-                await self._device.renew_peer(_anew(present, turn))
-            else:
-                changes.append(SetPeer(turn.public_key, True, None, turn.endpoint, (), greet=turn.greet))
+        changes = [
+            SetPeer(turn.public_key, True, None, turn.endpoint, (), greet=turn.greet)
+            for turn in turns
+            if not (turn.renew and await self._has_renewed(turn))
+        ]
         if changes:
             await self._device.set_peers(changes)
 
@@ -41,13 +38,22 @@ class DeviceSteering:
         """See Steering."""
         return await self._host_addresses()
 
+    async def _has_renewed(self, turn: Turn) -> bool:
+        """Make the peer anew unless there is a session that would be lost; True if so.
 
-def _anew(present: ObservedPeer, turn: Turn) -> SetPeer:
-    return SetPeer(
-        turn.public_key,
-        exists=False,
-        preshared_key=present.preshared_key,
-        endpoint=turn.endpoint,
-        allowed_ips=present.allowed_ips,
-        greet=turn.greet,
-    )
+        It is read just before: what it is allowed may be changed beside us.
+        """
+        present = next((peer for peer in await self.peers() if peer.public_key == turn.public_key), None)
+        if present is None or (present.last_handshake or 0.0) >= time.time() - SESSION_S:
+            return False
+        await self._device.renew_peer(
+            SetPeer(
+                turn.public_key,
+                exists=False,
+                preshared_key=present.preshared_key,
+                endpoint=turn.endpoint,
+                allowed_ips=present.allowed_ips,
+                greet=turn.greet,
+            )
+        )
+        return True

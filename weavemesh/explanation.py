@@ -63,6 +63,11 @@ def _conclusion(own: Sequence[str], seen: Sequence[str], *, has_peers: bool) -> 
             "it is behind a NAT that gives each destination another port: peers behind such NATs, or behind those that "
             "let in answers only, are reached over a relay"
         )
+    if max(len(family) for family in by_family) == 1:
+        return (
+            "it is behind a NAT; whether that gives each destination another port shows only when more than one peer "
+            "sees it"
+        )
     return "it is behind a NAT that gives it one port towards everybody: direct paths can be opened to most peers"
 
 

@@ -70,7 +70,9 @@ def test_what_nobody_is_or_has_is_refused(text: str) -> None:
         ("192.0.2.1:6783", {}, "UDP is blocked"),
         ("192.0.2.1:6783", {B: "192.0.2.1:6783", C: "192.0.2.1:6783"}, "no NAT"),
         ("10.0.0.1:6783", {B: "192.0.2.1:20000", C: "192.0.2.1:20000"}, "one port towards everybody"),
-        ("10.0.0.1:6783", {B: "192.0.2.1:20000", C: "192.0.2.1:30000"}, "each destination another port"),
+        ("10.0.0.1:6783", {B: "192.0.2.1:20000", C: "192.0.2.1:30000"}, "gives each destination another port: peers"),
+        ("10.0.0.1:6783", {B: "192.0.2.1:20000"}, "only when more than one peer sees it"),
+        ("10.0.0.1:6783", {B: "192.0.2.1:20000", C: "[2001:db8::1]:20000"}, "only when more than one peer sees it"),
     ],
 )
 def test_what_nat_we_are_behind(own: str, seen: dict[str, str], conclusion: str) -> None:

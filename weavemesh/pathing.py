@@ -263,8 +263,8 @@ class PathFinder:
             self._steer_now.clear()
             steering, self._steering = self._steering, {}
             turns = {peer: self._turn(peer, *steering[peer]) for peer in steering if peer in self._known}
-            if not await self._have_steered(list(turns.values())):
-                for turn in turns.values():  # whose fault it is shows one by one
+            if not await self._have_steered(list(turns.values())) and len(turns) > 1:
+                for turn in turns.values():  # one of them may be to blame: the others go on
                     await self._have_steered([turn])
             for peer, turn in turns.items():
                 if turn.greet:

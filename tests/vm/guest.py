@@ -37,7 +37,7 @@ class GuestError(Exception):
 
 
 class GuestStill(GuestError):
-    """A guest is there, but its kernel runs no more: nothing that was tried in it is to blame."""
+    """A guest is there, but its kernel runs no more: what was tried in it has no result, good or bad."""
 
 
 @dataclass

@@ -49,7 +49,7 @@ IDLE_INTERVAL_S = 2.0
 IDLE_PROBES_PER_SECOND = 0.5
 """Each wakes both ends. Whoever begins to use a tunnel has it asked at once; this is for what `status` shows."""
 AHEAD_S = 1 / IDLE_PROBES_PER_SECOND
-"""Who is woken for a question of an idle tunnel asks those along with it that would be due within this time, …"""
+"""Who is woken for one question asks those idle tunnels along with it that would be due within this time, …"""
 AHEAD_SHARE = 0.05
 """… but none so much before its time: a host with few peers asks each when it is due."""
 ANSWER_TIMEOUT_S = 4.0

@@ -31,7 +31,7 @@ from weavemesh.error import UserError
 from weavemesh.founding import electorate
 from weavemesh.identity import Identity
 from weavemesh.kernel.applier import Kernel
-from weavemesh.kernel.carried import octets_carried
+from weavemesh.kernel.carried import CarriedOctets
 from weavemesh.kernel.steering import DeviceSteering
 from weavemesh.links import ControlLinks, LinkInput
 from weavemesh.logs import Event, log
@@ -164,7 +164,7 @@ class Agent:
             port=self._config.port,
             relays=self._config.relay,
             tunnel=DeviceSteering(self._kernel.device, self._kernel.host_addresses),
-            carried=lambda: octets_carried(self._config.interface),
+            carried=CarriedOctets(self._config.interface),
             probes=self._probes,
             send_call=lambda peer, content: self._gossip.feed(gossip.SendUnicast(PATH_CHANNEL, peer, content)),
             report=lambda reports: self._gossip.feed(gossip.ReportPaths(reports)),

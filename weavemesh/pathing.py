@@ -18,6 +18,7 @@ from weavemesh.callwire import decode_call, encode_call
 from weavemesh.driver import Driver
 from weavemesh.glance import Glance
 from weavemesh.kernel.addresswatch import AddressWatch
+from weavemesh.kernel.carried import CarriedOctets
 from weavemesh.kernel.device import DeviceError
 from weavemesh.kernel.forwarding import RELAY_PORTS, KernelRelay
 from weavemesh.kernel.nftables import NftablesError
@@ -38,7 +39,7 @@ from weavemesh.transport.carrier import Carrier
 from weavemesh.transport.rawport import RawPort
 
 LOOK_INTERVAL_S = 1.0
-LOOK_INTERVAL_IDLE_S = 8.0
+LOOK_INTERVAL_IDLE_S = 15.0
 """While no tunnel is in use, or so little that a glance does not show it."""
 LOOK_PEERS_PER_SECOND = 200
 """Reading a device takes time in proportion to its peers: with more than these it is looked at less often."""
@@ -73,7 +74,7 @@ class PathFinder:
         port: int,
         relays: bool,
         tunnel: Steering,
-        carried: Callable[[], int],
+        carried: CarriedOctets,
         probes: TunnelProbes,
         send_call: Callable[[PeerName, bytes], None],
         report: Callable[[tuple[PathReport, ...]], None],
@@ -82,10 +83,10 @@ class PathFinder:
         moved: Callable[[tuple[IPAddress, ...]], None],
         lost: Callable[[], None],
     ) -> None:
-        """`carried` tells how many octets the device has carried; `lost` is called when it is not that device."""
+        """`carried` counts what the device has carried; `lost` is called when it is another device."""
         self._name, self._port = name, port
         self._tunnel, self._carried, self._probes = tunnel, carried, probes
-        self._glance = Glance(carried)
+        self._glance = Glance(carried.read)
         self._send_call, self._report = send_call, report
         self._chose, self._seen_elsewhere, self._moved = chose, seen_elsewhere, moved
         self._lost = lost
@@ -179,6 +180,7 @@ class PathFinder:
             self._raw.close()
             self._raw = None
             self.carrier.close()
+            self._carried.close()
 
     def _perform(self, output: PathOutput) -> None:
         match output:
@@ -313,12 +315,12 @@ class PathFinder:
         except OSError:
             return
         try:
-            before, carried = await self._tunnel.host_addresses(), self._carried()
+            before, carried = await self._tunnel.host_addresses(), self._carried.read()
             self._driver.feed(pathevent.AddressesChanged(before))
             while True:
                 await watch.changed()
                 await asyncio.sleep(ADDRESSES_SETTLE_S)
-                carried, carried_before = self._carried(), carried
+                carried, carried_before = self._carried.read(), carried
                 if carried < carried_before:  # with a device go its addresses and routes; a new one counts from nothing
                     self._lost()
                 addresses = await self._tunnel.host_addresses()

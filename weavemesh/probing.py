@@ -3,6 +3,10 @@
 Those are `weavemesh.overlay.probe` (which tunnels live) and `weavemesh.overlay.mtu` (how large a packet may be), which
 makes the questions of the former long. The answer to whatever either asks goes to both.
 
+Datagrams, numbers in network order: "WMP1", a byte (0 question, 1 answer), a nonce of 64 bits; in a question 32 more
+bits tell how many microseconds the last answer took, 0 if that is not known, and zeros fill it up to the wanted
+length. What is not there counts as 0: releases before did not tell.
+
 A probe is a UDP datagram between the peers' own addresses in the mesh, so it takes the way that pods' packets take:
 through WireGuard or not at all. An answer is never longer than its question: nobody can use a peer to amplify anything.
 """
@@ -16,6 +20,7 @@ from ipaddress import IPv4Address
 from weavemesh.driver import Driver
 from weavemesh.overlay.mtu import MtuChanged, MtuInput, MtuOutput, PathChanged, PathMtus, QuestionSent, SendSized
 from weavemesh.overlay.probe import (
+    ANSWER_TIMEOUT_S,
     ProbeAnswered,
     ProbeAtOnce,
     ProbeInput,
@@ -23,6 +28,7 @@ from weavemesh.overlay.probe import (
     ProbeOutput,
     Prober,
     ProbeTargets,
+    QuestionHeard,
     SendProbe,
     TunnelAlive,
     TunnelDead,
@@ -38,13 +44,23 @@ PROBE_PORT = 6784
 """UDP, on the mesh address only; nothing listens there on the host's own addresses."""
 
 _DATAGRAM = struct.Struct(">4sBQ")
+_RTT = struct.Struct(">I")
 _MAGIC = b"WMP1"
 _QUESTION, _ANSWER = 0, 1
 
 
-def encode_question(nonce: int, *, packet_octets: int = 0) -> bytes:
+def encode_question(nonce: int, *, packet_octets: int = 0, rtt_s: float | None = None) -> bytes:
     """A question that makes a packet of so many octets, with its headers: the path carries it if it is answered."""
-    return _DATAGRAM.pack(_MAGIC, _QUESTION, nonce).ljust(packet_octets - HEADERS_OCTETS, b"\0")
+    told = _RTT.pack(round((rtt_s or 0.0) * 1e6))
+    return (_DATAGRAM.pack(_MAGIC, _QUESTION, nonce) + told).ljust(packet_octets - HEADERS_OCTETS, b"\0")
+
+
+def told_rtt_s(question: bytes) -> float | None:
+    """How long the last answer took, by a question; None if it does not say, or nothing that can be."""
+    if len(question) < _DATAGRAM.size + _RTT.size:
+        return None
+    (microseconds,) = _RTT.unpack_from(question, _DATAGRAM.size)
+    return microseconds / 1e6 if 0 < microseconds < ANSWER_TIMEOUT_S * 1e6 else None
 
 
 def answered_nonce(content: bytes) -> int | None:
@@ -118,7 +134,8 @@ class TunnelProbes:
             case SendProbe(peer=peer, address=address, nonce=nonce):
                 octets = 0 if output.is_short else self.mtus.question_octets(peer)
                 self._mtu_driver.feed(QuestionSent(peer, nonce, octets))
-                self._unsent.put_nowait((encode_question(nonce, packet_octets=octets), str(address)))
+                question = encode_question(nonce, packet_octets=octets, rtt_s=output.rtt_s)
+                self._unsent.put_nowait((question, str(address)))
             case TunnelAlive() | TunnelDead():
                 self._hear(output)
 
@@ -147,6 +164,8 @@ class TunnelProbes:
                 answer = _DATAGRAM.pack(_MAGIC, _ANSWER, nonce)
                 self._count(answer, address)
                 await endpoint.send(answer, (address, port))
+                if port == PROBE_PORT and (rtt_s := told_rtt_s(content)) is not None:
+                    self._driver.feed(QuestionHeard(IPv4Address(address), rtt_s))
             elif kind == _ANSWER and port == PROBE_PORT:
                 answered = ProbeAnswered(nonce, IPv4Address(address))
                 self._mtu_driver.feed(answered)

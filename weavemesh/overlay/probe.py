@@ -10,6 +10,8 @@ Each peer with an address in the mesh has one `Probing`. A fresh one is asked wh
 together are asked `IDLE_PROBES_PER_SECOND` times a second, some at once as a waking costs more than a question: so the
 cost of probing does not grow with the mesh. When many are fresh at once they wait in line behind `BURST`, since each
 first probe costs both ends a handshake.
+Of the two ends of an idle tunnel one is enough to ask: a question tells how long the last answer took, and who hears
+that puts its own question off (`QuestionHeard`).
 A question without an answer after a few round-trip times is asked again at short intervals; several in a row without
 any make the tunnel *silent*, which is told once for each path. While this host itself comes late to its own timer, or
 answers take long in general, nobody is blamed (`patience.py`). A probe that is not answered within `ANSWER_TIMEOUT_S`
@@ -48,7 +50,7 @@ IDLE_INTERVAL_S = 2.0
 """The shortest interval of a tunnel that is not in use."""
 IDLE_PROBES_PER_SECOND = 0.5
 """Each wakes both ends. Whoever begins to use a tunnel has it asked at once; this is for what `status` shows."""
-AHEAD_S = 1 / IDLE_PROBES_PER_SECOND
+AHEAD_S = 2 / IDLE_PROBES_PER_SECOND
 """Who is woken for one question asks those idle tunnels along with it that would be due within this time, …"""
 AHEAD_SHARE = 0.05
 """… but none so much before its time: a host with few peers asks each when it is due."""
@@ -85,13 +87,20 @@ class ProbeAnswered(Struct, frozen=True):
     source: IPv4Address
 
 
+class QuestionHeard(Struct, frozen=True):
+    """Input: a question came from this address, and is answered. Its sender's last one had an answer, in so long."""
+
+    source: IPv4Address
+    rtt_s: float
+
+
 class ProbeAtOnce(Struct, frozen=True):
     """Input: the path to this peer has changed; ask it now."""
 
     peer: ProbeName
 
 
-ProbeInput = ProbeTargets | TunnelsInUse | ProbeAnswered | ProbeAtOnce
+ProbeInput = ProbeTargets | TunnelsInUse | ProbeAnswered | QuestionHeard | ProbeAtOnce
 
 
 class SendProbe(Struct, frozen=True):
@@ -102,10 +111,12 @@ class SendProbe(Struct, frozen=True):
     nonce: int
     is_short: bool
     """It is to get through however narrow the path is: it repeats one without an answer, or nothing is known yet."""
+    rtt_s: float | None
+    """How long answers take there; None unless the last question had one."""
 
 
 class TunnelAlive(Struct, frozen=True):
-    """Output: this peer answered through its tunnel after so many seconds."""
+    """Output: this peer answered through its tunnel after so many seconds, or was itself answered there."""
 
     peer: ProbeName
     rtt_s: float
@@ -128,7 +139,7 @@ class TunnelHealth(Struct, frozen=True):
     rtt_s: float | None
     """Smoothed round-trip time in seconds; None before the first answer."""
     last_answer: float | None
-    """When the last answer came, on the clock of `now`."""
+    """When the last answer came, or the other end told of one; on the clock of `now`."""
     loss: float
     """Lost share of the last `LOSS_WINDOW` probes, 0 to 1."""
     silent: bool = False
@@ -172,6 +183,8 @@ class Prober:
         self._probings: dict[ProbeName, _Probing] = {}
         self._used: frozenset[ProbeName] = frozenset()
         self._addresses: Mapping[ProbeName, IPv4Address] = {}
+        self._names: dict[IPv4Address, ProbeName] = {}
+        """The same the other way round."""
         self._line: list[tuple[float, ProbeName]] = []
         """A heap of who is to be asked when; entries that their `Probing` does not bear out are left from before."""
         self._fresh: list[tuple[float, ProbeName]] = []
@@ -195,6 +208,8 @@ class Prober:
                 self._used = peers
             case ProbeAnswered():
                 self._answered(event, now)
+            case QuestionHeard():
+                self._heard(event, now)
             case ProbeAtOnce(peer=peer):
                 if (probing := self._probings.get(peer)) is not None:
                     probing.is_told = False  # a silence on this path is another
@@ -248,6 +263,7 @@ class Prober:
         if addresses == self._addresses:
             return
         self._addresses = dict(addresses)
+        self._names = {address: name for name, address in addresses.items()}
         for name in [n for n, p in self._probings.items() if addresses.get(n) != p.address]:
             del self._probings[name]
         for name in sorted(addresses):
@@ -279,10 +295,11 @@ class Prober:
         probing = self._probings.get(name)
         return probing is not None and probing.next_at == due
 
-    def _strike(self, line: list[tuple[float, ProbeName]]) -> None:
+    def _strike(self) -> None:
         """Forget entries that are not borne out any more, as after an answer: each would wake us for nothing."""
-        while line and not self._is_so(*line[0]):
-            heappop(line)
+        for line in (self._line, self._fresh):
+            while line and not self._is_so(*line[0]):
+                heappop(line)
 
     def _may_send_at(self) -> float:
         """When the pace lets the next probe to a fresh one go (a leaky bucket, ITU-T I.371's virtual scheduling)."""
@@ -301,7 +318,7 @@ class Prober:
         is_short = bool(probing.unanswered) or probing.last_answer is None
         probing.unanswered.append(now)
         del probing.unanswered[:-SILENT_AFTER_QUESTIONS]
-        self._outputs.append(SendProbe(name, probing.address, nonce, is_short))
+        self._outputs.append(SendProbe(name, probing.address, nonce, is_short, None if is_short else probing.rtt_s))
         if probing.last_answer is None:
             self._paced_at = max(self._paced_at, now) + 1 / PROBES_PER_SECOND_MAX
         if probing.last_answer is None or probing.silent:
@@ -332,8 +349,22 @@ class Prober:
         # Never in the past: an answer may come later than the next question would have been due.
         when = max(now, sent + self._interval_s(name, probing) * self._rng.uniform(*share))
         self._ask_at(when, name, probing)
-        self._strike(self._line)
+        self._strike()
         self._outputs.append(TunnelAlive(name, sample, is_first))
+
+    def _heard(self, event: QuestionHeard, now: float) -> None:
+        """Take an idle tunnel's life from the other end, which has just asked and had an answer the last time.
+
+        Not where something is to be found out: how fast it is in use, whether it lives again.
+        """
+        name = self._names.get(event.source)
+        probing = None if name is None else self._probings.get(name)
+        if name is None or probing is None or name in self._used or probing.last_answer is None or probing.unanswered:
+            return
+        probing.rtt_s, probing.last_answer = event.rtt_s, now
+        self._ask_at(now + self._interval_s(name, probing) * self._rng.uniform(0.9, 1.1), name, probing)
+        self._strike()
+        self._outputs.append(TunnelAlive(name, event.rtt_s, is_first=False))
 
     def _interval_s(self, name: ProbeName, probing: _Probing) -> float:
         if name in self._used:

@@ -49,7 +49,7 @@ def test_nobody_there_is_no_answer() -> None:
 
 def test_a_question_has_the_size_that_was_asked_for() -> None:
     assert len(encode_question(7, packet_octets=1420)) == 1420 - HEADERS_OCTETS
-    assert len(encode_question(7)) == 13
+    assert len(encode_question(7)) == 17
 
 
 @pytest.mark.parametrize("size", [1280, 1281, 1350, 1419, 1420])

@@ -19,6 +19,7 @@ from weavemesh.api.message import ConnectRequest, ForgetRequest, StopRequest
 from weavemesh.api.readiness import ReadinessLog
 from weavemesh.config import check
 from weavemesh.error import UserError
+from weavemesh.kernel.carried import CarriedOctets
 from weavemesh.kernel.steering import DeviceSteering
 from weavemesh.kernel.userspace import Userspace
 from weavemesh.membership import Membership
@@ -90,7 +91,7 @@ def asked(tmp_path: Path, question: Callable[[Operation], Awaitable[None]]) -> N
                 port=6783,
                 relays=True,
                 tunnel=DeviceSteering(Userspace("wmnone"), no_addresses),
-                carried=lambda: 0,
+                carried=CarriedOctets("wmnone"),
                 probes=probes,
                 send_call=lambda _peer, _content: None,
                 report=lambda _: None,

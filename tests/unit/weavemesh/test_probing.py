@@ -10,9 +10,9 @@ import pytest
 
 from weavemesh.error import UserError
 from weavemesh.overlay.mtu import MtuChanged, PathMtus
-from weavemesh.overlay.probe import ProbeName, Prober
+from weavemesh.overlay.probe import ProbeName, Prober, TunnelAlive
 from weavemesh.overlay.usage import counted_octets
-from weavemesh.probing import PROBE_PORT, TunnelProbes
+from weavemesh.probing import PROBE_PORT, TunnelProbes, encode_question, told_rtt_s
 
 ONE, OTHER = IPv4Address("127.87.0.1"), IPv4Address("127.87.0.2")
 PEER = ProbeName("other")
@@ -100,3 +100,41 @@ def test_a_taken_port_is_told() -> None:
         taken.bind((str(ONE), PROBE_PORT))
         with pytest.raises(UserError, match=str(PROBE_PORT)):
             asyncio.run(scenario())
+
+
+def test_a_question_tells_the_other_end_that_the_tunnel_lives() -> None:
+    async def scenario() -> None:
+        heard: asyncio.Queue[object] = asyncio.Queue()
+        other = probes(2, hear=heard.put_nowait)
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.setblocking(False)
+            one.bind((str(ONE), PROBE_PORT))
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(other.run(OTHER))
+                other.watch({PEER: ONE})
+                async with asyncio.timeout(10):
+                    question, sender = await loop.sock_recvfrom(one, 2048)
+                    assert told_rtt_s(question) is None
+                    await loop.sock_sendto(one, b"WMP1\x01" + question[5:13], sender)
+                    first = await heard.get()
+                    assert isinstance(first, TunnelAlive) and first.is_first
+                    for told in (encode_question(1), encode_question(2, rtt_s=0.25)):
+                        await loop.sock_sendto(one, told, sender)
+                    assert await heard.get() == TunnelAlive(PEER, 0.25, is_first=False)
+                task.cancel()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("octets", [0, 45, 1420])
+def test_how_long_an_answer_took_is_in_a_question_of_every_length(octets: int) -> None:
+    assert told_rtt_s(encode_question(7, packet_octets=octets, rtt_s=0.0123)) == 0.0123
+    assert told_rtt_s(encode_question(7, packet_octets=octets)) is None
+
+
+def test_what_no_question_can_tell_is_not_believed() -> None:
+    before_there_was_such_a_word = b"WMP1\x00" + bytes(8)
+    assert told_rtt_s(before_there_was_such_a_word) is None
+    assert told_rtt_s(before_there_was_such_a_word + b"\x01\x02") is None
+    assert told_rtt_s(before_there_was_such_a_word + b"\xff\xff\xff\xff") is None

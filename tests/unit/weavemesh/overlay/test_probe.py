@@ -17,6 +17,7 @@ from weavemesh.overlay.probe import (
     ProbeName,
     Prober,
     ProbeTargets,
+    QuestionHeard,
     SendProbe,
     TunnelAlive,
     TunnelDead,
@@ -252,6 +253,62 @@ def test_of_few_idle_tunnels_each_is_asked_when_it_is_due() -> None:
     answer_all(machine, until=100.0)
     asked = answer_all(machine, until=200.0)
     assert 45 <= asked <= 55
+
+
+def test_of_two_ends_of_an_idle_tunnel_only_one_asks_and_both_know() -> None:
+    names = [ProbeName(f"p{i:02}") for i in range(20)]
+    addresses = {name: IPv4Address(0x0A200000 + i) for i, name in enumerate(names)}
+    machines = {name: Prober(rng=Random(str(name))) for name in names}
+    for name, machine in machines.items():
+        machine.receive(ProbeTargets({other: address for other, address in addresses.items() if other != name}), 0.0)
+    asked, now, horizon_s = 0, 0.0, 600.0
+    while now < horizon_s:
+        due = {name: machine.deadline() or horizon_s for name, machine in machines.items()}
+        name = min(names, key=lambda one: due[one])
+        now = due[name]
+        machines[name].tick(now)
+        for output in machines[name].outputs():
+            if isinstance(output, SendProbe):
+                asked += now >= horizon_s / 2
+                if output.rtt_s is not None:
+                    machines[output.peer].receive(QuestionHeard(addresses[name], output.rtt_s), now + 0.001)
+                machines[name].receive(ProbeAnswered(output.nonce, output.address), now + 0.002)
+    assert asked <= 1.1 * len(names) * IDLE_PROBES_PER_SECOND * horizon_s / 2 / 2
+    turn_s = (len(names) - 1) / IDLE_PROBES_PER_SECOND
+    for name, machine in machines.items():
+        for other in set(names) - {name}:
+            health = machine.health(other)
+            assert health is not None and health.last_answer is not None and health.rtt_s is not None
+            assert health.last_answer >= horizon_s - 1.2 * turn_s and abs(health.rtt_s - 0.002) < 0.001
+
+
+def test_a_question_that_is_heard_tells_nothing_where_there_is_something_to_find_out() -> None:
+    machine = prober(a="10.32.0.1")
+    heard = QuestionHeard(ADDRESS_A, 0.005)
+    machine.receive(heard, 0.5)
+    assert machine.outputs() == [] and machine.deadline() == SETTLE_S  # whether we are answered is not known yet
+    probe, now = next_probe(machine)
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), now)
+    machine.outputs()
+    machine.receive(QuestionHeard(ADDRESS_B, 0.005), now + 0.1)
+    assert machine.outputs() == []  # from nobody that is watched
+    machine.receive(heard, now + 0.1)
+    assert machine.outputs() == [TunnelAlive(A, 0.005, is_first=False)]
+    put_off_to = machine.deadline()
+    assert put_off_to is not None and put_off_to > now + 1.8
+    probe, now = next_probe(machine)
+    assert (now, probe.rtt_s) == (put_off_to, 0.005)
+    due = machine.deadline()
+    machine.receive(heard, now + 0.1)
+    assert machine.outputs() == [] and machine.deadline() == due  # our own question has no answer yet
+    again, now = next_probe(machine)
+    assert again.rtt_s is None  # and until it has, others are told nothing
+    machine.receive(ProbeAnswered(again.nonce, ADDRESS_A), now)
+    machine.receive(TunnelsInUse(frozenset({A})), now)
+    machine.outputs()
+    due = machine.deadline()
+    machine.receive(heard, now + 0.01)
+    assert machine.outputs() == [] and machine.deadline() == due  # in use: asked each second by both
 
 
 def test_silence_of_a_used_tunnel_is_told_within_two_seconds_and_once() -> None:

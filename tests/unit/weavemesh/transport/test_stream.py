@@ -89,7 +89,7 @@ def test_a_port_where_nobody_listens_is_refused() -> None:
 
 
 def test_a_port_that_accepts_and_stays_silent_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "HANDSHAKE_S", 0.2)
+    monkeypatch.setattr(connection_module, "DIALLED_HANDSHAKE_S", 0.2)
 
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
@@ -102,7 +102,7 @@ def test_a_port_that_accepts_and_stays_silent_is_given_up_in_time(monkeypatch: p
 
 
 def test_the_handshake_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "HANDSHAKE_S", 0.1)
+    monkeypatch.setattr(connection_module, "DIALLED_HANDSHAKE_S", 0.1)
 
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:

@@ -29,10 +29,10 @@ class Backoff:
         self.attempts = 0
         self.next_at = now
 
-    def reset(self, now: float) -> None:
-        """Forget the failures; the next attempt is due now."""
+    def reset(self, next_at: float) -> None:
+        """Forget the failures; the next attempt is due then."""
         self.attempts = 0
-        self.next_at = now
+        self.next_at = next_at
 
     def fail(self, now: float, rng: random.Random) -> None:
         """Put off the next attempt."""

@@ -51,8 +51,11 @@ class Dialler:
 
     def failed(self, target: Target, reason: str, now: float) -> None:
         """Note that a dial failed."""
-        if not self.targets.failed(target, reason, now):
-            self.discovery.failed(target, reason, now)
+        if self.targets.failed(target, reason, now):
+            return
+        self.discovery.failed(target, reason, now)
+        if not self._links.peer_count() and not self.discovery.has_hope():
+            self.targets.hasten(now)
 
     def unlinked(self, link: Link, reason: str, *, is_reachable: bool, now: float) -> None:
         """Note that a link is gone; only the last one to its peer matters."""

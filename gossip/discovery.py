@@ -107,6 +107,10 @@ class Discovery:
                 self._hints[target] = None
         return self._is_enabled and bool(targets)
 
+    def has_hope(self) -> bool:
+        """Tell whether somebody is being dialled, or will be as soon as it is time because he was named."""
+        return bool(self._dialling or self._hints)
+
     def failure(self, peer: PeerName) -> str | None:
         """Return why the last dial of `peer`, or the last link with it, failed; None if none did since it spoke."""
         acquaintance = self._acquaintances.get(peer)

@@ -368,7 +368,7 @@ class Mesh:
             # The epoch may be beyond the one we were given: the next life must begin above it.
             self._outbox.persist()
         if lost := self._router.search(now):
-            self._dialler.targets.lost(lost, now)
+            self._dialler.targets.lost(lost, now, mesh_size=len(self._store))
         self._suspicion.ask(epoch=self._author.epoch)
         self._dialler.dial_targets(self._router.is_reachable, now)
         self._exchange.flush(now)

@@ -9,7 +9,7 @@ Theory of operation. Each target is in one phase (`gossip.view.TargetPhase`):
     DIALLING   link opened to ourselves             -> OURSELVES
     LINKED     last link to that peer ended         -> WAITING    (back-off)
     LINKED     link to that peer given up: enough   -> REACHED, if discovery finds ways to all; else WAITING
-    REACHED    that peer can no longer be reached   -> WAITING, due now
+    REACHED    that peer can no longer be reached   -> WAITING, due soon
     REACHED    a link to that peer comes            -> LINKED
     any        connect                              -> WAITING, due now; LINKED and DIALLING stay
     any        forget                               -> gone
@@ -25,7 +25,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from gossip.backoff import Backoff
+from gossip.backoff import BACKOFF_LONGEST_S, Backoff
 from gossip.error import LocalMisuse
 from gossip.name import PeerName, Target
 from gossip.view import TargetPhase, TargetView
@@ -36,9 +36,15 @@ DIALS_MAX = 8
 ROOM_INTERVAL_S = 0.5
 """When a target that had to wait for others looks again."""
 
-REFERRED_S = 5.0
-"""Who had no room for us and named others is left alone for so long: a hub that all are told to join has more to do
-than to refuse each of them again and again.
+REFERRED_S = 30.0
+"""Who had no room for us and named others is left alone for so long, or until all of these have failed: a hub that all
+are told to join has more to do than to refuse each of them again and again, and where all begin at once, the others
+take their time to answer.
+"""
+
+LOST_DIALS_PER_SECOND = 10.0
+"""A peer that cannot be reached any more is dialled by so many, if it is everybody's target: each draws its turn.
+All at once would keep a hub that was only slow from getting up again.
 """
 
 TARGETS_MAX = 1024
@@ -52,6 +58,8 @@ class _State(Struct):
     reason: str | None = None
     is_spared: bool = False
     """The last link to its peer was given up, or refused, because there are links enough."""
+    is_referred: bool = False
+    """It was refused, and others were named, which are dialled instead."""
 
 
 class TargetTable:
@@ -174,17 +182,26 @@ class TargetTable:
             state.backoff.end(now, lived_s, self._rng)
             if is_referred:
                 state.backoff.next_at = max(state.backoff.next_at, now + REFERRED_S)
-            state.is_spared = is_spared
+            state.is_spared, state.is_referred = is_spared, is_referred
             if self._may_rest and state.is_spared and is_reachable:
                 state.phase = TargetPhase.REACHED
         self._reckon()
 
-    def lost(self, peers: tuple[PeerName, ...], now: float) -> None:
-        """Note that these peers cannot be reached any more: their targets are dialled."""
+    def hasten(self, now: float) -> None:
+        """Note that there is nobody left who was named instead of a target: those targets are due."""
+        for state in self._states.values():
+            if state.is_referred and state.phase is TargetPhase.WAITING:
+                state.is_referred = False
+                state.backoff.next_at = now
+        self._reckon()
+
+    def lost(self, peers: tuple[PeerName, ...], now: float, *, mesh_size: int) -> None:
+        """Note that these peers of a mesh of so many cannot be reached any more: their targets are dialled."""
+        turns_s = min(BACKOFF_LONGEST_S, mesh_size / LOST_DIALS_PER_SECOND)
         for state in self._states.values():
             if state.phase is TargetPhase.REACHED and state.peer in peers:
                 self._wait(state, "no longer reached over others")
-                state.backoff.reset(now)
+                state.backoff.reset(now + self._rng.uniform(0.0, turns_s))
         self._reckon()
 
     def leads_to(self, peer: PeerName) -> bool:

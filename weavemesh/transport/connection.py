@@ -34,8 +34,10 @@ from weavemesh.transport.meter import COST_PER_S, Meter
 from weavemesh.transport.tls import TlsChannel
 
 HANDSHAKE_S: Final = 15.0
-"""Two round trips and a few ms of computing each; but a starved host that fifty others dial at once takes its time, and
-whoever gives up then only dials again.
+"""Two round trips and a few ms of computing each; whoever dials in may take so long."""
+DIALLED_HANDSHAKE_S: Final = 45.0
+"""Whoever was dialled may take longer: a starved host that a hundred others dial at once answers one after the other,
+and who gives up only dials again and is one more.
 """
 LINGER_S: Final = 2.0
 """How long what was sent before the end may take to go out."""
@@ -159,7 +161,8 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=CONGESTED_BYTES)
         self.remote_address = _address_of(transport, "peername")
         self.local_address = _address_of(transport, "sockname")
-        self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_S, self._handshake_expired)
+        patience_s = DIALLED_HANDSHAKE_S if self._outbound else HANDSHAKE_S
+        self._timer = asyncio.get_running_loop().call_later(patience_s, self._handshake_expired, patience_s)
         self._observer.made(self)
         if self._outbound and self._state is _State.SHAKING:
             self._channel = TlsChannel(self._contexts.dial, outbound=True)
@@ -319,8 +322,8 @@ class StreamConnection(asyncio.BufferedProtocol):
         if self._transport is not None and not self._held_by:
             self._transport.resume_reading()
 
-    def _handshake_expired(self) -> None:
-        self._end(LinkFailed(f"no handshake within {HANDSHAKE_S:.0f} s", Failure.TIMEOUT))
+    def _handshake_expired(self, patience_s: float) -> None:
+        self._end(LinkFailed(f"no handshake within {patience_s:.0f} s", Failure.TIMEOUT))
 
 
 def _address_of(transport: asyncio.BaseTransport, which: str) -> str:

@@ -22,8 +22,10 @@ from weavemesh.transport.address import CONTROL_PORT
 from weavemesh.transport.connection import StreamConnection
 from weavemesh.transport.failure import Failure, LinkFailed
 
-HALF_OPEN_MAX: Final = 64
-"""Handshakes at once. One takes about 5 ms of a core, so that many are a third of a second of work."""
+HALF_OPEN_MAX: Final = 128
+"""Handshakes at once. One takes about 5 ms of a core, so that many are two thirds of a second of work; a hub that a
+hundred hosts are told to join at once is to turn none of them away, for they would only dial again.
+"""
 ACCEPTED_MAX: Final = 64
 """Links that the agent has not taken over yet; it takes them over at once unless it hangs."""
 BACKLOG: Final = 1024

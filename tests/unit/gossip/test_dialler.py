@@ -58,17 +58,31 @@ def test_a_peer_that_gives_an_address_later_is_dialled_then() -> None:
     """)
 
 
-def test_who_is_refused_dials_the_named_at_once_and_the_full_one_later() -> None:
+def refused(*others: str) -> Conversation:
+    """By a hub that has no room and names others."""
     talk = Conversation()
     talk.connect("hub:1")
     talk.open(1, "bob", target="hub:1")
     talk.pass_time(1.0)
     talk.forget()
-    talk.say(1, wire.Bye("no room", wire.ByeCode.BUSY, (Target("cat:1"),)))
+    talk.say(1, wire.Bye("no room", wire.ByeCode.BUSY, tuple(Target(other) for other in others)))
     talk.tick()
-    assert "dial cat:1" in talk.page()
-    talk.fail("cat:1")
+    assert all(f"dial {other}" in talk.page() for other in others)
+    return talk
+
+
+def test_who_is_refused_dials_the_named_at_once_and_the_full_one_much_later() -> None:
+    talk = refused("cat:1")
     while talk.now < 101.0 + REFERRED_S:
         talk.forget()
         talk.tick()
-    assert "dial hub:1" in talk.page(), "the named one was of no use"
+    assert "dial hub:1" in talk.page(), "the named one does not answer"
+
+
+def test_the_full_one_is_dialled_again_as_soon_as_all_that_it_named_have_failed() -> None:
+    talk = refused("cat:1", "dan:1")
+    talk.forget()
+    talk.fail("cat:1")
+    assert "dial hub:1" not in talk.page()
+    talk.fail("dan:1")
+    assert "dial hub:1" in talk.page()

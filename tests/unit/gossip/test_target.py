@@ -1,7 +1,10 @@
+import random
+
 import pytest
 
 from gossip import LocalMisuse, PeerName, Target, TargetPhase
-from gossip.target import REFERRED_S, TARGETS_MAX, TargetTable
+from gossip.backoff import BACKOFF_LONGEST_S
+from gossip.target import LOST_DIALS_PER_SECOND, REFERRED_S, TARGETS_MAX, TargetTable
 from tests.unit.gossip.transcript import NAMES, FixedRandom
 
 ONE, TWO = Target("one:1"), Target("two:2")
@@ -94,6 +97,38 @@ def test_who_referred_us_to_others_is_left_alone_while_these_are_dialled() -> No
     it.unlinked(BOB, "no room", is_spared=True, is_referred=True, is_reachable=False, lived_s=0.0, now=1.0)
     assert phases(it) == [TargetPhase.WAITING], "the others may be dead"
     assert it.deadline() == 1.0 + REFERRED_S
+
+
+def test_who_referred_us_to_others_is_due_when_these_are_of_no_use() -> None:
+    it = table(ONE, TWO)
+    start(it, 0.0)
+    it.found(ONE, BOB, ourselves=False)
+    it.failed(TWO, "refused", 0.5)
+    other_due = it.deadline()
+    it.unlinked(BOB, "no room", is_spared=True, is_referred=True, is_reachable=False, lived_s=0.0, now=1.0)
+    it.hasten(2.0)
+    assert it.views()[0].next_dial_at == 2.0 and it.views()[1].next_dial_at == other_due
+    assert ONE in start(it, 2.0)
+
+
+def test_of_many_whose_target_is_lost_each_draws_its_turn() -> None:
+    def due_after(seed: int, mesh_size: int) -> float:
+        it = TargetTable(random.Random(seed), may_rest=True)
+        it.connect((ONE,), replace=True, now=0.0)
+        start(it, 0.0)
+        it.found(ONE, BOB, ourselves=False)
+        it.unlinked(BOB, "enough", is_spared=True, is_referred=False, is_reachable=True, lived_s=1.0, now=1.0)
+        assert phases(it) == [TargetPhase.REACHED]
+        it.lost((BOB,), 5.0, mesh_size=mesh_size)
+        assert phases(it) == [TargetPhase.WAITING]
+        due = it.deadline()
+        assert due is not None
+        return due - 5.0
+
+    of_few, of_many = ([due_after(seed, size) for seed in range(50)] for size in (3, 100))
+    assert max(of_few) <= 3 / LOST_DIALS_PER_SECOND
+    assert max(of_many) <= 100 / LOST_DIALS_PER_SECOND and len([due for due in of_many if due < 5.0]) in range(15, 36)
+    assert max(due_after(seed, 1000) for seed in range(50)) <= BACKOFF_LONGEST_S
 
 
 def test_ourselves_is_dialled_no_more_until_asked() -> None:

@@ -7,7 +7,6 @@ import logging
 import sys
 import time
 from enum import StrEnum
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Final
 
@@ -82,7 +81,7 @@ def configure(*, level: str = "info", file: Path | None = None) -> None:
     if level.lower() not in LEVELS:
         raise UserError(f"unknown log level {level!r}", remedy=f"use one of {', '.join(LEVELS)}", exit_status=2)
     try:
-        handler = logging.StreamHandler(sys.stderr) if file is None else WatchedFileHandler(file, encoding="utf-8")
+        handler = logging.StreamHandler(sys.stderr) if file is None else _file_handler(file)
     except OSError as error:
         raise UserError(
             f"cannot write the log to {file}: {error.strerror or error}", remedy="name another with --log-file"
@@ -95,6 +94,12 @@ def configure(*, level: str = "info", file: Path | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)  # for libraries
     logger.setLevel(level.upper())
+
+
+def _file_handler(file: Path) -> logging.Handler:
+    from logging.handlers import WatchedFileHandler  # it brings 10 modules along, and few write to a file
+
+    return WatchedFileHandler(file, encoding="utf-8")
 
 
 class LineFormatter(logging.Formatter):

@@ -8,7 +8,6 @@ import socket
 from pathlib import Path
 from typing import TypeVar
 
-import h11
 import msgspec
 
 from weavemesh.api.message import (
@@ -172,13 +171,16 @@ class ApiClient:
                 f"the agent does not answer within {timeout_s:.0f} s",
                 remedy="look into its log; `weavemesh stop` ends it and leaves the tunnels running",
             ) from error
-        except (OSError, h11.RemoteProtocolError) as error:
+        except OSError as error:
             raise UserError(
                 f"the agent broke off the conversation ({error})", remedy="see whether it still runs: weavemesh status"
             ) from error
 
 
 def _talk(connection: socket.socket, method: str, target: str, body: bytes) -> tuple[int, bytes]:
+    """Status and content of the answer; OSError if the agent breaks off or speaks no HTTP."""
+    import h11  # not with the module: the agent imports this too, and asks nobody
+
     http = h11.Connection(h11.CLIENT)
     headers = [("Host", "weavemesh"), ("Content-Length", str(len(body))), ("Content-Type", "application/json")]
     head = http.send(h11.Request(method=method, target=target, headers=headers)) or b""
@@ -187,7 +189,11 @@ def _talk(connection: socket.socket, method: str, target: str, body: bytes) -> t
     connection.sendall(head + body)
     status, content = 0, bytearray()
     while True:
-        match http.next_event():
+        try:
+            event = http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise ConnectionError(str(error)) from error
+        match event:
             case h11.NEED_DATA:
                 http.receive_data(connection.recv(_RECEIVE_BYTES))
             case h11.Response(status_code=status):
@@ -195,7 +201,7 @@ def _talk(connection: socket.socket, method: str, target: str, body: bytes) -> t
             case h11.Data(data=data):
                 content += data
                 if len(content) > ANSWER_BYTES_MAX:
-                    raise h11.RemoteProtocolError(f"its answer is larger than {ANSWER_BYTES_MAX} bytes")
+                    raise ConnectionError(f"its answer is larger than {ANSWER_BYTES_MAX} bytes")
             case h11.EndOfMessage():
                 return status, bytes(content)
             case _:

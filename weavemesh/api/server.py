@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-import h11
 import msgspec
 
 from weavemesh.api.message import (
@@ -99,6 +98,14 @@ class AgentApi(Protocol):
         """Begin to stop and return; called when the caller has its answer, so that nobody is cut off."""
 
 
+class _Request(msgspec.Struct, frozen=True):
+    """What is asked."""
+
+    method: str
+    target: str
+    body: bytes
+
+
 class _Refused(Exception):
     """A request that gets an error answer; never leaves this module."""
 
@@ -152,9 +159,9 @@ async def _exchange(connection: socket.socket, agent: AgentApi, stops: list[Stop
     """One request and what to answer; a request to stop is added to `stops`."""
     try:
         async with asyncio.timeout(RECEIVE_S):
-            request, body = await _receive(connection)
+            request = await _receive(connection)
         async with asyncio.timeout(ANSWER_S):
-            return 200, await _answer(request, _handlers(agent, request, body, stops))
+            return 200, await _answer(request, _handlers(agent, request, stops))
     except _Refused as refused:
         return refused.status, refused.body
     except TimeoutError:
@@ -162,11 +169,13 @@ async def _exchange(connection: socket.socket, agent: AgentApi, stops: list[Stop
         return late.status, late.body
 
 
-async def _receive(connection: socket.socket) -> tuple[h11.Request, bytes]:
+async def _receive(connection: socket.socket) -> _Request:
     """One whole request. _Refused if it is no HTTP or too large; OSError if the caller went away."""
+    import h11  # only when somebody asks: an agent that starts is in a hurry
+
     loop = asyncio.get_running_loop()
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
-    request: h11.Request | None = None
+    method = target = ""
     body = bytearray()
     while True:
         try:
@@ -181,24 +190,24 @@ async def _receive(connection: socket.socket) -> tuple[h11.Request, bytes]:
                     raise _Refused(417, "the API takes no Expect header", "send the body at once")
                 parser.receive_data(await loop.sock_recv(connection, _RECEIVE_BYTES))
             case h11.Request():
-                request = event
+                method, target = event.method.decode(), event.target.decode()
             case h11.Data():
                 body += event.data
                 if len(body) > BODY_BYTES_MAX:
                     raise _Refused(413, f"the request is larger than {BODY_BYTES_MAX} bytes", "ask for less at once")
-            case h11.EndOfMessage() if request is not None:
-                return request, bytes(body)
+            case h11.EndOfMessage() if method:
+                return _Request(method, target, bytes(body))
             case _:  # ConnectionClosed: opened and closed without a word
                 raise ConnectionResetError
 
 
-async def _answer(request: h11.Request, handlers: Handlers) -> bytes:
-    method, path = request.method.decode(), urlsplit(request.target.decode()).path
+async def _answer(request: _Request, handlers: Handlers) -> bytes:
+    path = urlsplit(request.target).path
     if path not in handlers:
         raise _Refused(404, f"there is no {path} in this agent's API", f"it has {', '.join(sorted(handlers))}")
     wanted, handle = handlers[path]
-    if method != wanted:
-        raise _Refused(405, f"{path} is for {wanted}, not {method}", f"use {wanted}")
+    if request.method != wanted:
+        raise _Refused(405, f"{path} is for {wanted}, not {request.method}", f"use {wanted}")
     try:
         return msgspec.json.encode(await handle())
     except UserError as error:
@@ -212,10 +221,10 @@ async def _answer(request: h11.Request, handlers: Handlers) -> bytes:
         raise _Refused(500, f"the agent failed to answer {path}", "look into its log and report this") from error
 
 
-def _handlers(agent: AgentApi, request: h11.Request, body: bytes, stops: list[StopRequest]) -> Handlers:
+def _handlers(agent: AgentApi, request: _Request, stops: list[StopRequest]) -> Handlers:
     """What can be asked: path → method, and what to do. Bodies are decoded when the handler runs, so that a bad
     one is told from a bad path."""
-    query = urlsplit(request.target.decode()).query
+    query, body = urlsplit(request.target).query, request.body
 
     async def ready() -> Readiness:
         return await agent.ready(known=int(_number(query, "known")), wait_s=_number(query, "wait_s"))
@@ -265,6 +274,8 @@ def _number(query: str, name: str) -> float:
 
 
 async def _send(connection: socket.socket, status: int, body: bytes) -> None:
+    import h11  # see `_receive`
+
     writer = h11.Connection(h11.SERVER)
     headers = [
         ("Content-Type", "application/json"),

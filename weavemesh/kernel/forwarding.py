@@ -11,11 +11,11 @@ kernel forwards goes on when the agent ends. Which pairs there are `weavemesh.ov
 """
 
 import asyncio
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from gossip import PeerName
@@ -140,7 +140,7 @@ def _elements(verb: str, slot: _Slot) -> Iterator[str]:
 
 def _counters(listing: str) -> dict[int, Traffic]:
     found: dict[int, Traffic] = {}
-    for entry in json.loads(listing)["nftables"]:
+    for entry in msgspec.json.decode(listing)["nftables"]:
         for element in entry.get("set", {}).get("elem", ()):
             counter = element["elem"]["counter"]
             found[int(element["elem"]["val"])] = Traffic(counter["packets"], counter["bytes"])

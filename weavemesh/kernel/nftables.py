@@ -7,7 +7,6 @@ network namespace of the calling thread. What keeps a table as it was declared i
 """
 
 import asyncio
-import json
 import shutil
 import socket
 import struct
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final, Literal, Self
 
+import msgspec
 from msgspec import Struct
 
 Family = Literal["inet", "ip", "ip6", "netdev"]
@@ -111,7 +111,7 @@ async def remove_all() -> list[str]:
     """Removes every table whose name begins with PREFIX; their names. Without the program there is nothing of ours."""
     if not is_installed():
         return []
-    listed = json.loads(await _run("-j", "list", "tables"))["nftables"]
+    listed = msgspec.json.decode(await _run("-j", "list", "tables"))["nftables"]
     tables = [entry["table"] for entry in listed if "table" in entry]
     ours = [(one["family"], one["name"]) for one in tables if one["name"].startswith(PREFIX)]
     for family, name in ours:

@@ -8,6 +8,7 @@ allocator in one piece: one snapshot, one announcement.
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from ipaddress import IPv4Address
 from logging import ERROR
@@ -90,6 +91,7 @@ class AddressPool:
         self.problem: UserError | None = None
         """Why nothing can be saved at the moment."""
         self._save = save
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="weavemesh-disk")
         self._announce = announce
         self._send = send
         self._ownership_changed = ownership_changed
@@ -123,6 +125,7 @@ class AddressPool:
                 group.create_task(self._perform_in_order())
         finally:
             self._has_ended = True
+            self._disk.shutdown(wait=False)
             for told in self._to_tell:
                 if not told.done():
                     told.set_exception(NotDurable("the agent stops"))
@@ -234,8 +237,9 @@ class AddressPool:
             batch = (*early, *self.allocator.outputs())
             snapshots = [output.snapshot for output in batch if isinstance(output, ipam_crdt.Persist)]
             if snapshots:
-                published = self._present()
-                await self._make_durable(snapshots[-1])
+                saving = self._start_saving(snapshots[-1])
+                published = self._present()  # for a large ring this takes as long as the disk
+                await self._make_durable(snapshots[-1], saving)
                 self._published = published
             for output in batch:
                 self._perform(output)
@@ -260,15 +264,24 @@ class AddressPool:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _make_durable(self, snapshot: bytes) -> None:
+    def _start_saving(self, snapshot: bytes) -> asyncio.Future[None]:
+        # Not by `to_thread`: the loop needs four turns to hand its outcome on, and a container waits for this one.
+        loop = asyncio.get_running_loop()
+        saved: asyncio.Future[None] = loop.create_future()
+        thread = self._disk.submit(self._save, snapshot)
+        thread.add_done_callback(lambda ended: loop.call_soon_threadsafe(_tell, saved, ended.exception()))
+        return saved
+
+    async def _make_durable(self, snapshot: bytes, saving: asyncio.Future[None]) -> None:
         while True:
             try:
-                await asyncio.to_thread(self._save, snapshot)
+                await saving
             except UserError as error:
                 if self.problem is None:
                     log(ERROR, Event.STATE_WRITE_FAILED, reason=error)
                 self.problem = error
                 await asyncio.sleep(SAVE_RETRY_S)
+                saving = self._start_saving(snapshot)
             else:
                 self.problem = None
                 return
@@ -301,6 +314,15 @@ class AddressPool:
             waiting.remove(answer)
             if not waiting:
                 del self._waiting[ident]
+
+
+def _tell(saved: asyncio.Future[None], failure: BaseException | None) -> None:
+    if saved.done():  # who waited is gone
+        return
+    if failure is None:
+        saved.set_result(None)
+    else:
+        saved.set_exception(failure)
 
 
 def _wish(ident: str, address: IPv4Address | None, deadline: float) -> ipam_crdt.Input:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -44,7 +45,9 @@ class CniServer:
     def __init__(self, listener: LocalSocket, tombstones: Path) -> None:
         self._listener = listener
         self._tombstones = tombstones
-        self._slots = asyncio.Semaphore(CALLS_MAX)
+        self._under_way = 0
+        self._on_caller: Callable[[socket.socket], None] | None = None
+        """While `serve` runs."""
 
     @classmethod
     def open(cls, path: Path, *, tombstones: Path) -> Self:
@@ -62,15 +65,20 @@ class CniServer:
         await plugin.replay_tombstones(self._tombstones)
         async with asyncio.TaskGroup() as calls:
             calls.create_task(plugin.collector.run())
-            while True:
-                await self._slots.acquire()
-                try:
-                    connection = await self._listener.accept()
-                except BaseException:
-                    self._slots.release()
-                    raise
+
+            def on_caller(connection: socket.socket) -> None:
+                self._under_way += 1
+                if self._under_way == CALLS_MAX:
+                    self._listener.ignore()
                 calls.create_task(self._converse(connection, plugin))
-                await asyncio.sleep(0)  # it goes as far as it can before the next one is listened for
+
+            self._on_caller = on_caller
+            self._listener.attend(on_caller)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._on_caller = None
+                self._listener.ignore()
 
     def close(self) -> None:
         """Listen no longer and remove the socket; again does nothing."""
@@ -80,7 +88,6 @@ class CniServer:
         descriptors: list[int] = []
         try:
             with connection:
-                connection.setblocking(False)
                 call = await _receive(connection, descriptors)
                 answer = await self._answer(connection, call, plugin)
                 if answer and not await _send(connection, answer):
@@ -93,7 +100,9 @@ class CniServer:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-            self._slots.release()
+            if self._under_way == CALLS_MAX and self._on_caller is not None:
+                self._listener.attend(self._on_caller)
+            self._under_way -= 1
 
     async def _answer(self, connection: socket.socket, call: Call, plugin: Plugin) -> Answer | None:
         """None if the caller is gone: an ADD that nobody waits for is undone, all else is done."""
@@ -146,16 +155,17 @@ async def _receive(connection: socket.socket, descriptors: list[int]) -> Call:
 async def _readable(connection: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     arrived = loop.create_future()
+    descriptor = connection.fileno()
 
     def on_readable() -> None:
         if not arrived.done():
             arrived.set_result(None)
 
-    loop.add_reader(connection, on_readable)
+    loop.add_reader(descriptor, on_readable)
     try:
         await arrived
     finally:
-        loop.remove_reader(connection)
+        loop.remove_reader(descriptor)
 
 
 async def _send(connection: socket.socket, answer: Answer) -> bool:

@@ -8,8 +8,8 @@ allocator in one piece: one snapshot, one announcement.
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address
 from logging import ERROR
 from math import inf
@@ -20,6 +20,7 @@ from msgspec import Struct
 import ipam_crdt
 from ipam_crdt import Allocator, Owner, Roster
 from weavemesh.driver import Driver
+from weavemesh.errand import ErrandThread
 from weavemesh.error import UserError
 from weavemesh.logs import Event, log
 
@@ -49,6 +50,17 @@ class Published(Struct, frozen=True):
     digest: bytes
     state: bytes
     roster: Roster
+
+
+class _Batch(Struct):
+    """What follows from some news, while it is written."""
+
+    outputs: tuple[ipam_crdt.Output, ...]
+    to_tell: list[asyncio.Future[None]]
+    """Who waits for all that was decided until it began."""
+    snapshot: bytes | None = None
+    saving: asyncio.Future[None] | None = None
+    published: Published | None = None
 
 
 class _Silent(Struct):
@@ -91,7 +103,7 @@ class AddressPool:
         self.problem: UserError | None = None
         """Why nothing can be saved at the moment."""
         self._save = save
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="weavemesh-disk")
+        self._disk = ErrandThread("weavemesh-disk")
         self._announce = announce
         self._send = send
         self._ownership_changed = ownership_changed
@@ -101,8 +113,8 @@ class AddressPool:
         self._has_news = asyncio.Event()
         self._is_awaited = asyncio.Event()
         """Somebody here waits for what follows from the news."""
-        self._is_performing = False
-        """A batch is being written and told."""
+        self._batch: _Batch | None = None
+        """Is being written and told."""
         self._performed_at = -inf
         self._changed = asyncio.Event()
         self._to_tell: set[asyncio.Future[None]] = set()
@@ -125,7 +137,7 @@ class AddressPool:
                 group.create_task(self._perform_in_order())
         finally:
             self._has_ended = True
-            self._disk.shutdown(wait=False)
+            self._disk.close()
             for told in self._to_tell:
                 if not told.done():
                     told.set_exception(NotDurable("the agent stops"))
@@ -148,19 +160,22 @@ class AddressPool:
         """Return when all that was decided before is on disk and told. NotDurable."""
         if self._has_ended:
             raise NotDurable("the agent stops")
-        if not (self._is_performing or self._has_news.is_set() or self._early):
+        is_all_begun = not (self._has_news.is_set() or self._early)
+        if self._batch is None and is_all_begun:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._to_tell.add(done)
-        self._has_news.set()
-        self._is_awaited.set()
+        if self._batch is not None and is_all_begun:
+            self._batch.to_tell.append(done)
+        else:
+            self._has_news.set()
+            self._is_awaited.set()
+        self._begin()  # here and now: a container waits
+        deadline = asyncio.get_running_loop().call_later(CHANGE_DEADLINE_S, self._give_up, done)
         try:
-            async with asyncio.timeout(CHANGE_DEADLINE_S):
-                await done
-        except TimeoutError:
-            reason = str(self.problem) if self.problem else f"the disk has not answered for {CHANGE_DEADLINE_S:g} s"
-            raise NotDurable(reason) from None
+            await done
         finally:
+            deadline.cancel()
             self._to_tell.discard(done)
 
     async def until(self, condition: Callable[[], bool], *, deadline_s: float) -> bool:
@@ -227,29 +242,40 @@ class AddressPool:
 
     async def _perform_in_order(self) -> None:
         while True:
-            await self._has_news.wait()
-            await self._keep_pace()
-            self._is_awaited.clear()
-            self._has_news.clear()
-            self._is_performing = True
-            to_tell = tuple(self._to_tell)
-            early, self._early[:] = tuple(self._early), ()
-            batch = (*early, *self.allocator.outputs())
-            snapshots = [output.snapshot for output in batch if isinstance(output, ipam_crdt.Persist)]
-            if snapshots:
-                saving = self._start_saving(snapshots[-1])
-                published = self._present()  # for a large ring this takes as long as the disk
-                await self._make_durable(snapshots[-1], saving)
-                self._published = published
-            for output in batch:
+            if self._batch is None:
+                await self._has_news.wait()
+            if self._batch is None:
+                await self._keep_pace()
+            batch = self._begin()
+            if batch.published is not None:
+                await self._make_durable(batch)
+                self._published = batch.published
+            for output in batch.outputs:
                 self._perform(output)
-            for told in to_tell:
+            for told in batch.to_tell:
                 if not told.done():
                     told.set_result(None)
-            self._is_performing = False
-            if batch:
+            self._batch = None
+            if batch.outputs:
                 self._performed_at = asyncio.get_running_loop().time()
                 self._wake()
+
+    def _begin(self) -> _Batch:
+        """The batch that is being written: now all that is new, unless there was one before, which comes first."""
+        if self._batch is not None:
+            return self._batch
+        self._is_awaited.clear()
+        self._has_news.clear()
+        early, self._early[:] = tuple(self._early), ()
+        outputs = (*early, *self.allocator.outputs())
+        batch = self._batch = _Batch(outputs, [*self._to_tell])
+        for output in outputs:
+            if isinstance(output, ipam_crdt.Persist):
+                batch.snapshot = output.snapshot
+        if batch.snapshot is not None:
+            batch.saving = self._disk.submit(partial(self._save, batch.snapshot))
+            batch.published = self._present()  # for a large ring this takes as long as the disk
+        return batch
 
     async def _keep_pace(self) -> None:
         """Wait until the next batch is due, or somebody waits for what has just come."""
@@ -260,19 +286,18 @@ class AddressPool:
     def _present(self) -> Published:
         return Published(self.allocator.digest(), self.allocator.state(), self.allocator.roster)
 
+    def _give_up(self, done: asyncio.Future[None]) -> None:
+        reason = str(self.problem) if self.problem else f"the disk has not answered for {CHANGE_DEADLINE_S:g} s"
+        if not done.done():
+            done.set_exception(NotDurable(reason))
+
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _start_saving(self, snapshot: bytes) -> asyncio.Future[None]:
-        # Not by `to_thread`: the loop needs four turns to hand its outcome on, and a container waits for this one.
-        loop = asyncio.get_running_loop()
-        saved: asyncio.Future[None] = loop.create_future()
-        thread = self._disk.submit(self._save, snapshot)
-        thread.add_done_callback(lambda ended: loop.call_soon_threadsafe(_tell, saved, ended.exception()))
-        return saved
-
-    async def _make_durable(self, snapshot: bytes, saving: asyncio.Future[None]) -> None:
+    async def _make_durable(self, batch: _Batch) -> None:
+        assert batch.snapshot is not None and batch.saving is not None, "there is something to be kept"
+        saving = batch.saving
         while True:
             try:
                 await saving
@@ -281,7 +306,7 @@ class AddressPool:
                     log(ERROR, Event.STATE_WRITE_FAILED, reason=error)
                 self.problem = error
                 await asyncio.sleep(SAVE_RETRY_S)
-                saving = self._start_saving(snapshot)
+                saving = self._disk.submit(partial(self._save, batch.snapshot))
             else:
                 self.problem = None
                 return
@@ -314,15 +339,6 @@ class AddressPool:
             waiting.remove(answer)
             if not waiting:
                 del self._waiting[ident]
-
-
-def _tell(saved: asyncio.Future[None], failure: BaseException | None) -> None:
-    if saved.done():  # who waited is gone
-        return
-    if failure is None:
-        saved.set_result(None)
-    else:
-        saved.set_exception(failure)
 
 
 def _wish(ident: str, address: IPv4Address | None, deadline: float) -> ipam_crdt.Input:

@@ -1,6 +1,6 @@
 """The two doors that the plugin works through: where addresses come from, and what wires pods. Protocols only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
@@ -49,7 +49,12 @@ class Wiring(Protocol):
     """The part of `weavemesh.kernel.pod.PodWiring` that a plugin needs; each call is explained there."""
 
     async def attach(
-        self, order: Order, *, player: Player | None = None, meanwhile: Callable[[WiredPod], None] | None = None
+        self,
+        order: Order,
+        promise: Callable[[], Awaitable[PodAddress]],
+        settle: Callable[[WiredPod], Awaitable[bytes]],
+        *,
+        player: Player | None = None,
     ) -> WiredPod: ...
 
     async def detach(self, ident: str, address: PodAddress | None) -> bool: ...

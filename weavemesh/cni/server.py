@@ -33,7 +33,8 @@ RECEIVE_DEADLINE_S = 5.0
 """The executable has read all of its stdin before it connects."""
 SEND_DEADLINE_S = 5.0
 
-_RECEIVE_BYTES = 65536
+_RECEIVE_BYTES = 8192
+"""At a time: most requests have a few hundred."""
 
 
 _log = logging.getLogger("weavemesh.cni")
@@ -105,7 +106,7 @@ class CniServer:
             self._under_way -= 1
 
     async def _answer(self, connection: socket.socket, call: Call, plugin: Plugin) -> Answer | None:
-        """None if the caller is gone: an ADD that nobody waits for is undone, all else is done."""
+        """None if the caller is gone, or has the answer: an ADD that nobody waits for is undone, all else is done."""
         try:
             if call.environment.get("CNI_COMMAND") != "ADD":
                 return await plugin.perform(call)
@@ -113,13 +114,16 @@ class CniServer:
                 # Left since we began to listen; perhaps of this very container, which is now made anew.
                 await plugin.replay_tombstones(self._tombstones)
             caller = Caller(connection, call.offer)
-            return await caller.unless_hung_up(plugin.perform(call, player=caller.player()))
+            answer = await caller.unless_hung_up(plugin.perform(call, player=caller.player()))
+            return None if caller.has_answer else answer
         except Exception:  # noqa: BLE001  # as above, but the runtime is told
             _log.exception("the call of a container runtime failed")
             error = CniError(ErrorCode.INTERNAL, "the weavemesh agent failed", "look into its log and report this")
             return Answer(1, encode_error(error, NEWEST_VERSION))
 
     def _has_tombstones(self) -> bool:
+        if not os.access(self._tombstones, os.F_OK):  # as nearly always, and sooner told than by an exception
+            return False
         try:
             with os.scandir(self._tombstones) as entries:
                 return next(entries, None) is not None

@@ -121,8 +121,8 @@ def add_veth(name: str, *, mac: str, mtu: int, peer: Peer, index: int = 0) -> Me
     """Makes the pair, our end up; both get the MTU, which is not inherited. EEXIST if a name is taken in its place.
 
     Index 0: the kernel chooses one; the peer's counts only beside another. EEXIST, EBUSY if one is taken.
-    Each end has the one queue of each kind that a veth uses anyhow: unasked the kernel makes one for every CPU first, and
-    waits twice for all CPUs while it takes them away again.
+    Each end has the one queue of each kind that a veth uses anyhow: unasked the kernel makes one for every CPU first,
+    and waits twice for all CPUs while it takes them away again.
     """
     queues = _number(_IFLA_NUM_TX_QUEUES, 1) + _number(_IFLA_NUM_RX_QUEUES, 1)
     far = (

@@ -3,7 +3,7 @@
 What it adds to the pool: the wishes of runtimes, which name either family, and what pods are told of the network.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from weavemesh.kernel.podmodel import PodAddress
@@ -31,9 +31,9 @@ class PodAddresses:
         """See AddressSource."""
         return self._with_twin(await self._pool.promise(ident, self._wanted(wanted), deadline_s=deadline_s))
 
-    async def durable(self) -> None:
+    def durable(self) -> Awaitable[None]:
         """See AddressSource."""
-        await self._pool.durable()
+        return self._pool.durable()
 
     async def release(self, ident: str) -> None:
         """See AddressSource."""

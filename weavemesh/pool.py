@@ -7,7 +7,7 @@ allocator in one piece: one snapshot, one announcement.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from ipaddress import IPv4Address
@@ -115,6 +115,8 @@ class AddressPool:
         """Somebody here waits for what follows from the news."""
         self._batch: _Batch | None = None
         """Is being written and told."""
+        self._is_behind = False
+        """How much is free, as it is on disk, is not published."""
         self._performed_at = -inf
         self._changed = asyncio.Event()
         self._to_tell: set[asyncio.Future[None]] = set()
@@ -156,27 +158,26 @@ class AddressPool:
         self.feed(event)
         await self.durable()
 
-    async def durable(self) -> None:
-        """Return when all that was decided before is on disk and told. NotDurable."""
+    def durable(self) -> Awaitable[None]:
+        """Done when all that was decided before is on disk and told; the disk begins at this call. NotDurable."""
         if self._has_ended:
             raise NotDurable("the agent stops")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
         is_all_begun = not (self._has_news.is_set() or self._early)
         if self._batch is None and is_all_begun:
-            return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
         self._to_tell.add(done)
+        deadline = loop.call_later(CHANGE_DEADLINE_S, self._give_up, done)
+        done.add_done_callback(partial(self._forget_told, deadline))
         if self._batch is not None and is_all_begun:
             self._batch.to_tell.append(done)
         else:
             self._has_news.set()
             self._is_awaited.set()
-        self._begin()  # here and now: a container waits
-        deadline = asyncio.get_running_loop().call_later(CHANGE_DEADLINE_S, self._give_up, done)
-        try:
-            await done
-        finally:
-            deadline.cancel()
-            self._to_tell.discard(done)
+            self._begin()
+        return done
 
     async def until(self, condition: Callable[[], bool], *, deadline_s: float) -> bool:
         """Whether the condition, looked at whenever the allocator may have changed, comes true in time."""
@@ -247,15 +248,20 @@ class AddressPool:
             if self._batch is None:
                 await self._keep_pace()
             batch = self._begin()
-            if batch.published is not None:
+            if batch.snapshot is not None:
                 await self._make_durable(batch)
+                self._is_behind = True
+            if batch.published is not None:
                 self._published = batch.published
+                self._is_behind = False
             for output in batch.outputs:
                 self._perform(output)
             for told in batch.to_tell:
                 if not told.done():
                     told.set_result(None)
             self._batch = None
+            await asyncio.sleep(0)  # who was told goes first
+            self._publish()
             if batch.outputs:
                 self._performed_at = asyncio.get_running_loop().time()
                 self._wake()
@@ -274,8 +280,19 @@ class AddressPool:
                 batch.snapshot = output.snapshot
         if batch.snapshot is not None:
             batch.saving = self._disk.submit(partial(self._save, batch.snapshot))
-            batch.published = self._present()  # for a large ring this takes as long as the disk
+            if self._is_behind or self.allocator.digest() != self._published.digest:
+                batch.published = self._present()
         return batch
+
+    def _publish(self) -> None:
+        """What is on disk, unless more is known by now: then it is the next batch that does it.
+
+        For news that changed no ring but only how much is free: with a large one this takes as long as the disk, and
+        nobody needs to wait for it.
+        """
+        if self._is_behind and self._batch is None and not self._has_news.is_set():
+            self._published = self._present()
+            self._is_behind = False
 
     async def _keep_pace(self) -> None:
         """Wait until the next batch is due, or somebody waits for what has just come."""
@@ -285,6 +302,10 @@ class AddressPool:
 
     def _present(self) -> Published:
         return Published(self.allocator.digest(), self.allocator.state(), self.allocator.roster)
+
+    def _forget_told(self, deadline: asyncio.TimerHandle, told: asyncio.Future[None]) -> None:
+        deadline.cancel()
+        self._to_tell.discard(told)
 
     def _give_up(self, done: asyncio.Future[None]) -> None:
         reason = str(self.problem) if self.problem else f"the disk has not answered for {CHANGE_DEADLINE_S:g} s"

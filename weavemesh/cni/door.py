@@ -18,8 +18,8 @@ class AddressSource(Protocol):
         AllocationRefused: the reason. AddressUnfit: what is wanted can never be had.
         """
 
-    async def durable(self) -> None:
-        """Returns when all that was promised before is on disk. NotDurable."""
+    def durable(self) -> Awaitable[None]:
+        """Done when all that was promised before is on disk, which begins at this call. NotDurable."""
 
     async def release(self, ident: str) -> None:
         """Gives it back, for good when this returns; nothing if it has none. Ends an allocation that is still being

@@ -144,8 +144,9 @@ class Plugin:
             return encode_result(attached, request.version)
 
         async def settle(pod: WiredPod) -> bytes:
-            results[pod] = result_of(pod)
-            await self._addresses.durable()
+            is_kept = self._addresses.durable()
+            results[pod] = result_of(pod)  # while the disk writes
+            await is_kept
             return results[pod]
 
         promise = partial(

@@ -5,6 +5,7 @@ Not here: how its call arrives and is answered (`weavemesh.cni.server`), what a 
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -61,6 +62,7 @@ class Caller:
         if self._outcome is None:
             self._outcome = asyncio.get_running_loop().create_future()
         self._say(encode_plan(batches, cpu=current_cpu()))
+        os.sched_yield()  # it may have been woken on this CPU, and makes way then: the sooner, the sooner both work
 
     async def end(self, answer: bytes) -> Outcome:
         """See Player. When the executable hangs up, the one who waits here is cancelled."""

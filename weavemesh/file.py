@@ -55,8 +55,9 @@ def write_private(path: Path, content: bytes, *, overwrite: bool) -> None:
     the old file is as it was and nothing is left over. One writer per path at a time.
     """
     temporary: str | None = None
+    folder, file = os.path.split(path)
     try:
-        descriptor, temporary = _make_beside(path)
+        descriptor, temporary = _make_beside(folder, file)
         try:
             remaining = memoryview(content)
             while remaining:
@@ -69,7 +70,7 @@ def write_private(path: Path, content: bytes, *, overwrite: bool) -> None:
             temporary = None
         else:
             os.link(temporary, path)  # unlike a rename, fails when the name is taken
-        _sync_folder(path.parent)
+        _sync_folder(folder or os.curdir)
     except FileExistsError:
         raise
     except OSError as error:
@@ -80,9 +81,9 @@ def write_private(path: Path, content: bytes, *, overwrite: bool) -> None:
                 os.unlink(temporary)
 
 
-def _make_beside(path: Path) -> tuple[int, str]:
-    """A new file of mode 0600 in the same folder. Not by `tempfile`, whose names cost more than the file."""
-    name = f"{path.parent}/.{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}"
+def _make_beside(folder: str, file: str) -> tuple[int, str]:
+    """A new file of mode 0600 in the folder. Not by `tempfile`, whose names cost more than the file."""
+    name = f"{folder or os.curdir}/.{file}.{os.getpid()}{TEMPORARY_SUFFIX}"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, PRIVATE_MODE), name
@@ -123,7 +124,7 @@ def unwritable(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write {path}: {error.strerror or error}", remedy="check the disk and the folder")
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     """The new name itself is durable only after the folder is (fsync(2), Description)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -29,6 +30,7 @@ class LocalSocket:
         self._listener = listener
         self._path = path
         self._inode = path.stat().st_ino
+        self._pause: asyncio.TimerHandle | None = None
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -64,6 +66,34 @@ class LocalSocket:
             else:
                 connection.setblocking(False)
                 return connection
+
+    def attend(self, on_caller: Callable[[socket.socket], None]) -> None:
+        """From now until `ignore`, call back with each caller: at once, with no task to be woken between.
+
+        Instead of `accept`. Pauses while the process has no descriptor or memory left for another one.
+        """
+        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._take, on_caller)
+
+    def ignore(self) -> None:
+        """Leave callers in the kernel's queue until `attend`; again does nothing."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._listener.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+
+    def _take(self, on_caller: Callable[[socket.socket], None]) -> None:
+        """One at a time: what is to be done for it goes before the next one."""
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:
+            self.ignore()
+            self._pause = asyncio.get_running_loop().call_later(_NO_DESCRIPTORS_PAUSE_S, self.attend, on_caller)
+            return
+        connection.setblocking(False)
+        on_caller(connection)
 
     def close(self) -> None:
         """Listen no longer and remove the socket, unless another agent has put its own there; again does nothing."""

@@ -318,8 +318,7 @@ class PathFinder:
             before, carried = await self._tunnel.host_addresses(), self._carried.read()
             self._driver.feed(pathevent.AddressesChanged(before))
             while True:
-                await watch.changed()
-                await asyncio.sleep(ADDRESSES_SETTLE_S)
+                await watch.changed(settle_s=ADDRESSES_SETTLE_S)
                 carried, carried_before = self._carried.read(), carried
                 if carried < carried_before:  # with a device go its addresses and routes; a new one counts from nothing
                     self._lost()

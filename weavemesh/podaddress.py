@@ -3,7 +3,7 @@
 What it adds to the pool: the wishes of runtimes, which name either family, and what pods are told of the network.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from weavemesh.kernel.podmodel import PodAddress
@@ -25,14 +25,15 @@ class PodAddresses:
         """`ula` tells the /96 of pods' IPv6 addresses; None before there is a ring."""
         self._pool = pool
         self._ula = ula
+        self._mesh: tuple[IPv6Network | None, tuple[IPNetwork, ...]] | None = None
 
     async def promise(self, ident: str, wanted: Sequence[IPAddress], *, deadline_s: float) -> PodAddress:
         """See AddressSource."""
         return self._with_twin(await self._pool.promise(ident, self._wanted(wanted), deadline_s=deadline_s))
 
-    async def durable(self) -> None:
+    def durable(self) -> Awaitable[None]:
         """See AddressSource."""
-        await self._pool.durable()
+        return self._pool.durable()
 
     async def release(self, ident: str) -> None:
         """See AddressSource."""
@@ -50,7 +51,9 @@ class PodAddresses:
     def mesh(self) -> tuple[IPNetwork, ...]:
         """See AddressSource."""
         universe, ula = self._pool.allocator.universe, self._ula()
-        return (universe,) if ula is None else (universe, twin_network(ula, universe))
+        if self._mesh is None or self._mesh[0] is not ula:  # asked for at every ADD
+            self._mesh = ula, (universe,) if ula is None else (universe, twin_network(ula, universe))
+        return self._mesh[1]
 
     def subnet_of(self, address: IPAddress) -> int:
         """See AddressSource; the whole length where nobody owns it."""

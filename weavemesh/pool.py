@@ -7,8 +7,9 @@ allocator in one piece: one snapshot, one announcement.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address
 from logging import ERROR
 from math import inf
@@ -19,6 +20,7 @@ from msgspec import Struct
 import ipam_crdt
 from ipam_crdt import Allocator, Owner, Roster
 from weavemesh.driver import Driver
+from weavemesh.errand import ErrandThread
 from weavemesh.error import UserError
 from weavemesh.logs import Event, log
 
@@ -48,6 +50,17 @@ class Published(Struct, frozen=True):
     digest: bytes
     state: bytes
     roster: Roster
+
+
+class _Batch(Struct):
+    """What follows from some news, while it is written."""
+
+    outputs: tuple[ipam_crdt.Output, ...]
+    to_tell: list[asyncio.Future[None]]
+    """Who waits for all that was decided until it began."""
+    snapshot: bytes | None = None
+    saving: asyncio.Future[None] | None = None
+    published: Published | None = None
 
 
 class _Silent(Struct):
@@ -90,6 +103,7 @@ class AddressPool:
         self.problem: UserError | None = None
         """Why nothing can be saved at the moment."""
         self._save = save
+        self._disk = ErrandThread("weavemesh-disk")
         self._announce = announce
         self._send = send
         self._ownership_changed = ownership_changed
@@ -99,8 +113,10 @@ class AddressPool:
         self._has_news = asyncio.Event()
         self._is_awaited = asyncio.Event()
         """Somebody here waits for what follows from the news."""
-        self._is_performing = False
-        """A batch is being written and told."""
+        self._batch: _Batch | None = None
+        """Is being written and told."""
+        self._is_behind = False
+        """How much is free, as it is on disk, is not published."""
         self._performed_at = -inf
         self._changed = asyncio.Event()
         self._to_tell: set[asyncio.Future[None]] = set()
@@ -123,6 +139,7 @@ class AddressPool:
                 group.create_task(self._perform_in_order())
         finally:
             self._has_ended = True
+            self._disk.close()
             for told in self._to_tell:
                 if not told.done():
                     told.set_exception(NotDurable("the agent stops"))
@@ -141,24 +158,26 @@ class AddressPool:
         self.feed(event)
         await self.durable()
 
-    async def durable(self) -> None:
-        """Return when all that was decided before is on disk and told. NotDurable."""
+    def durable(self) -> Awaitable[None]:
+        """Done when all that was decided before is on disk and told; the disk begins at this call. NotDurable."""
         if self._has_ended:
             raise NotDurable("the agent stops")
-        if not (self._is_performing or self._has_news.is_set() or self._early):
-            return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        is_all_begun = not (self._has_news.is_set() or self._early)
+        if self._batch is None and is_all_begun:
+            done.set_result(None)
+            return done
         self._to_tell.add(done)
-        self._has_news.set()
-        self._is_awaited.set()
-        try:
-            async with asyncio.timeout(CHANGE_DEADLINE_S):
-                await done
-        except TimeoutError:
-            reason = str(self.problem) if self.problem else f"the disk has not answered for {CHANGE_DEADLINE_S:g} s"
-            raise NotDurable(reason) from None
-        finally:
-            self._to_tell.discard(done)
+        deadline = loop.call_later(CHANGE_DEADLINE_S, self._give_up, done)
+        done.add_done_callback(partial(self._forget_told, deadline))
+        if self._batch is not None and is_all_begun:
+            self._batch.to_tell.append(done)
+        else:
+            self._has_news.set()
+            self._is_awaited.set()
+            self._begin()
+        return done
 
     async def until(self, condition: Callable[[], bool], *, deadline_s: float) -> bool:
         """Whether the condition, looked at whenever the allocator may have changed, comes true in time."""
@@ -224,28 +243,56 @@ class AddressPool:
 
     async def _perform_in_order(self) -> None:
         while True:
-            await self._has_news.wait()
-            await self._keep_pace()
-            self._is_awaited.clear()
-            self._has_news.clear()
-            self._is_performing = True
-            to_tell = tuple(self._to_tell)
-            early, self._early[:] = tuple(self._early), ()
-            batch = (*early, *self.allocator.outputs())
-            snapshots = [output.snapshot for output in batch if isinstance(output, ipam_crdt.Persist)]
-            if snapshots:
-                published = self._present()
-                await self._make_durable(snapshots[-1])
-                self._published = published
-            for output in batch:
+            if self._batch is None:
+                await self._has_news.wait()
+            if self._batch is None:
+                await self._keep_pace()
+            batch = self._begin()
+            if batch.snapshot is not None:
+                await self._make_durable(batch)
+                self._is_behind = True
+            if batch.published is not None:
+                self._published = batch.published
+                self._is_behind = False
+            for output in batch.outputs:
                 self._perform(output)
-            for told in to_tell:
+            for told in batch.to_tell:
                 if not told.done():
                     told.set_result(None)
-            self._is_performing = False
-            if batch:
+            self._batch = None
+            await asyncio.sleep(0)  # who was told goes first
+            self._publish()
+            if batch.outputs:
                 self._performed_at = asyncio.get_running_loop().time()
                 self._wake()
+
+    def _begin(self) -> _Batch:
+        """The batch that is being written: now all that is new, unless there was one before, which comes first."""
+        if self._batch is not None:
+            return self._batch
+        self._is_awaited.clear()
+        self._has_news.clear()
+        early, self._early[:] = tuple(self._early), ()
+        outputs = (*early, *self.allocator.outputs())
+        batch = self._batch = _Batch(outputs, [*self._to_tell])
+        for output in outputs:
+            if isinstance(output, ipam_crdt.Persist):
+                batch.snapshot = output.snapshot
+        if batch.snapshot is not None:
+            batch.saving = self._disk.submit(partial(self._save, batch.snapshot))
+            if self._is_behind or self.allocator.digest() != self._published.digest:
+                batch.published = self._present()
+        return batch
+
+    def _publish(self) -> None:
+        """What is on disk, unless more is known by now: then it is the next batch that does it.
+
+        For news that changed no ring but only how much is free: with a large one this takes as long as the disk, and
+        nobody needs to wait for it.
+        """
+        if self._is_behind and self._batch is None and not self._has_news.is_set():
+            self._published = self._present()
+            self._is_behind = False
 
     async def _keep_pace(self) -> None:
         """Wait until the next batch is due, or somebody waits for what has just come."""
@@ -256,19 +303,31 @@ class AddressPool:
     def _present(self) -> Published:
         return Published(self.allocator.digest(), self.allocator.state(), self.allocator.roster)
 
+    def _forget_told(self, deadline: asyncio.TimerHandle, told: asyncio.Future[None]) -> None:
+        deadline.cancel()
+        self._to_tell.discard(told)
+
+    def _give_up(self, done: asyncio.Future[None]) -> None:
+        reason = str(self.problem) if self.problem else f"the disk has not answered for {CHANGE_DEADLINE_S:g} s"
+        if not done.done():
+            done.set_exception(NotDurable(reason))
+
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _make_durable(self, snapshot: bytes) -> None:
+    async def _make_durable(self, batch: _Batch) -> None:
+        assert batch.snapshot is not None and batch.saving is not None, "there is something to be kept"
+        saving = batch.saving
         while True:
             try:
-                await asyncio.to_thread(self._save, snapshot)
+                await saving
             except UserError as error:
                 if self.problem is None:
                     log(ERROR, Event.STATE_WRITE_FAILED, reason=error)
                 self.problem = error
                 await asyncio.sleep(SAVE_RETRY_S)
+                saving = self._disk.submit(partial(self._save, batch.snapshot))
             else:
                 self.problem = None
                 return

@@ -35,25 +35,8 @@ def play(batches: Sequence[Batch], *, outside: RouteSocket, inside: RouteSocket)
     return replies
 
 
-class LocalPlayer:
-    """A player in this process; after `batches_max` batches it plays no more and tells the replies so far."""
-
-    def __init__(self, host_fd: int, pod_fd: int, *, batches_max: int = 99) -> None:
-        self.netns_fd = pod_fd
-        self._sockets = call_in(host_fd, RouteSocket), call_in(pod_fd, RouteSocket)
-        self._batches_max = batches_max
-
-    async def play(self, batches: Sequence[Batch]) -> bytes:
-        outside, inside = self._sockets
-        return play(batches[: self._batches_max], outside=outside, inside=inside)
-
-    def close(self) -> None:
-        for one in self._sockets:
-            one.close()
-
-
 class FakeExecutable:
-    """A connection to an agent with an ADD for a pod, up to the plan."""
+    """A connection to an agent with an ADD for a pod, up to the end of the plan."""
 
     def __init__(self, pod: Pod) -> None:
         self._stack = ExitStack()
@@ -71,7 +54,7 @@ class FakeExecutable:
         self.connection = self._stack.enter_context(socket.socket(socket.AF_UNIX))
         self.connection.settimeout(REQUEST_TIMEOUT_S)
         self.connection.connect(str(self._pod.host.socket))
-        variables = {"CNI_COMMAND": "ADD", **self._pod.variables(), "WEAVEMESH_PLAYS": str(pod_fd)}
+        variables = {"CNI_COMMAND": "ADD", **self._pod.variables(), "WEAVEMESH_PLAYS_PARTS": str(pod_fd)}
         block = b"".join(f"{name}={value}".encode() + b"\0" for name, value in variables.items())
         stdin = config().encode()
         frame = b"WMC1" + b"".join(number.to_bytes(4, "big") for number in (3, len(block), len(stdin))) + block + stdin
@@ -88,9 +71,15 @@ class FakeExecutable:
         return play(self.batches[:count], outside=self._outside, inside=self._inside)
 
     def _read_plan(self) -> None:
-        magic, _, size = ANSWER_HEADER.unpack(self._read(ANSWER_HEADER.size))
-        assert magic == b"WMP1"
-        body = self._read(size)
+        while True:
+            magic, _, size = ANSWER_HEADER.unpack(self._read(ANSWER_HEADER.size))
+            body = self._read(size)
+            if magic == b"WME2":
+                return
+            assert magic == b"WMP2"
+            self._read_batches(body)
+
+    def _read_batches(self, body: bytes) -> None:
         while body:
             is_inside, last, length = (int.from_bytes(body[at : at + 4], "big") for at in (0, 4, 8))
             self.batches.append(Batch(bool(is_inside), last, body[12 : 12 + length]))

@@ -23,7 +23,7 @@ def test_a_new_address_is_told() -> None:
             add = machine.command("ip", "address", "add", "192.0.2.1/32", "dev", "lo")
             await asyncio.to_thread(subprocess.run, add, check=True)
             async with asyncio.timeout(5):
-                await watch.changed()
+                await watch.changed(settle_s=0.01)
             watch.close()
 
         fd = os.open(f"/proc/{machine.init_pid}/ns/net", os.O_RDONLY)

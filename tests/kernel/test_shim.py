@@ -18,7 +18,14 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.cni_lab import Host, build_shim, config, run
-from weavemesh.cni.frame import ANSWER_HEADER, ENVIRONMENT_BYTES_MAX, STDIN_BYTES_MAX, encode_plan
+from weavemesh.cni.frame import (
+    ANSWER_HEADER,
+    ENVIRONMENT_BYTES_MAX,
+    STDIN_BYTES_MAX,
+    decode_outcome,
+    encode_end,
+    encode_plan,
+)
 from weavemesh.cni.result import VERSIONS
 from weavemesh.kernel import podmessage
 from weavemesh.kernel.podplan import Batch
@@ -275,7 +282,9 @@ def test_a_second_agent_is_refused_and_a_dead_ones_socket_replaced(host: Host) -
 
 def test_a_plan_of_an_agent_that_is_gone_is_not_played(host: Host) -> None:
     pod = host.add_pod()
-    plan = encode_plan((Batch(False, 1, podmessage.pack(podmessage.set_up(1), 1, flags=podmessage.ACKNOWLEDGE)),))
+    plan = encode_plan(
+        (Batch(False, 1, podmessage.pack(podmessage.set_up(1), 1, flags=podmessage.ACKNOWLEDGE)),), cpu=0
+    )
     run("ip", "-n", host.name, "link", "set", "lo", "down")
 
     def behave(connection: socket.socket) -> None:
@@ -295,15 +304,61 @@ def test_a_plan_of_an_agent_that_is_gone_is_not_played(host: Host) -> None:
 @pytest.mark.parametrize("cut", [1, 12, 30])
 def test_a_plan_that_is_nonsense_is_not_played(host: Host, cut: int) -> None:
     outcomes: list[bytes] = []
-    body = encode_plan((Batch(False, 1, bytes(40)),))[ANSWER_HEADER.size :][:cut]
+    body = encode_plan((Batch(False, 1, bytes(40)),), cpu=0)[ANSWER_HEADER.size :][:cut]
 
     def behave(connection: socket.socket) -> None:
         connection.recv(65536)
-        connection.sendall(ANSWER_HEADER.pack(b"WMP1", 1, len(body)) + body)
+        connection.sendall(ANSWER_HEADER.pack(b"WMP2", 0, len(body)) + body + encode_end(b"goodbye"))
         outcomes.append(connection.recv(65536))
         connection.sendall(ANSWER_HEADER.pack(b"WMA1", 3, 5) + b"hello")
 
     with bad_agent(host.socket, behave):
         answer = host.add_pod().call("ADD")
     assert (answer.returncode, answer.stdout) == (3, "hello")
-    assert ANSWER_HEADER.unpack(outcomes[0]) == (b"WMO1", errno.EPROTO, 0)
+    assert ANSWER_HEADER.unpack(outcomes[0]) == (b"WMO2", errno.EPROTO, 0)
+
+
+def lo_up() -> Batch:
+    return Batch(False, 1, podmessage.pack(podmessage.set_up(1), 1, flags=podmessage.ACKNOWLEDGE))
+
+
+def no_such_device() -> Batch:
+    return Batch(True, 2, podmessage.pack(podmessage.set_up(7777), 2, flags=podmessage.ACKNOWLEDGE))
+
+
+def test_a_plan_in_parts_is_played_as_it_comes_and_ends_with_its_answer(host: Host) -> None:
+    outcomes: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(encode_plan((lo_up(),), cpu=os.sched_getaffinity(0).pop()))
+        connection.sendall(
+            encode_plan((Batch(True, 2, lo_up().packed[:8] + b"\2\0\0\0" + lo_up().packed[12:]),), cpu=0)
+        )
+        connection.sendall(encode_end(b"goodbye"))
+        outcomes.append(connection.recv(65536))
+
+    run("ip", "-n", host.name, "link", "set", "lo", "down")
+    with bad_agent(host.socket, behave):
+        answer = host.add_pod().call("ADD")
+    assert (answer.returncode, answer.stdout) == (0, "goodbye")
+    assert decode_outcome(outcomes[0]) is not None and outcomes[0][:8] == b"WMO2" + bytes(4)
+    assert "UP" in run("ip", "-n", host.name, "link", "show", "lo").stdout.partition("mtu")[0]
+
+
+@pytest.mark.parametrize("batches", [(lo_up(), no_such_device()), (lo_up(),)])
+def test_a_plan_that_fails_or_ends_without_an_answer_waits_for_another(host: Host, batches: tuple[Batch, ...]) -> None:
+    outcomes: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(encode_plan(batches, cpu=0) + encode_end(b"goodbye" if len(batches) > 1 else b""))
+        outcomes.append(connection.recv(65536))
+        connection.sendall(encode_plan((no_such_device(),), cpu=0))  # one plan a call
+        connection.sendall(ANSWER_HEADER.pack(b"WMA1", 3, 5) + b"hello")
+
+    with bad_agent(host.socket, behave):
+        answer = host.add_pod().call("ADD")
+    assert (answer.returncode, answer.stdout) == (3, "hello")
+    told = decode_outcome(outcomes[0])
+    assert told is not None and told.failure == (errno.ENODEV if len(batches) > 1 else 0)

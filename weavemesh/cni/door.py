@@ -1,6 +1,6 @@
 """The two doors that the plugin works through: where addresses come from, and what wires pods. Protocols only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
@@ -18,8 +18,8 @@ class AddressSource(Protocol):
         AllocationRefused: the reason. AddressUnfit: what is wanted can never be had.
         """
 
-    async def durable(self) -> None:
-        """Returns when all that was promised before is on disk. NotDurable."""
+    def durable(self) -> Awaitable[None]:
+        """Done when all that was promised before is on disk, which begins at this call. NotDurable."""
 
     async def release(self, ident: str) -> None:
         """Gives it back, for good when this returns; nothing if it has none. Ends an allocation that is still being
@@ -49,7 +49,12 @@ class Wiring(Protocol):
     """The part of `weavemesh.kernel.pod.PodWiring` that a plugin needs; each call is explained there."""
 
     async def attach(
-        self, order: Order, *, player: Player | None = None, meanwhile: Callable[[WiredPod], None] | None = None
+        self,
+        order: Order,
+        promise: Callable[[], Awaitable[PodAddress]],
+        settle: Callable[[WiredPod], Awaitable[bytes]],
+        *,
+        player: Player | None = None,
     ) -> WiredPod: ...
 
     async def detach(self, ident: str, address: PodAddress | None) -> bool: ...

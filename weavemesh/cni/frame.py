@@ -5,11 +5,16 @@
 
 In between, the agent may once have the executable send netlink messages for it, if that has offered to:
 
-    plan:    "WMP1" batches bytes | for each: is_inside last bytes | messages
-    outcome: "WMO1" errno bytes | the kernel's replies
+    plan:    "WMP2" cpu bytes | for each batch: is_inside last bytes | messages
+    end:     "WME2" status stdout_bytes | stdout
+    outcome: "WMO2" errno bytes | the kernel's replies
 
-The offer is the variable WEAVEMESH_PLAYS, which the executable adds to those of the runtime: the number under which it
-has the container's namespace open. So an executable and an agent of which only one knows plans get along.
+A plan comes in any number of frames, each of which is played when it has come, and the end asks for the outcome. It may
+bring the answer along, with which the executable ends if all went well, and without another word of the agent. `cpu` is
+the number of that on which the agent is: some kernels wake whom it calls on the same one, where they hinder each other.
+
+The offer is the variable WEAVEMESH_PLAYS_PARTS, which the executable adds to those of the runtime: the number under
+which it has the container's namespace open. So an executable and an agent of which only one knows plans get along.
 
 Numbers are 32 bits, big-endian. The environment is the runtime's CNI_* variables, each `NAME=value` and a zero byte.
 Descriptors travel beside the first byte (SCM_RIGHTS): by `flags`, first the executable's own network namespace, then
@@ -22,7 +27,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from weavemesh.kernel.podplan import Batch
+from weavemesh.kernel.podplan import Batch, Outcome
 
 ENVIRONMENT_BYTES_MAX = 64 * 1024
 """CNI_ARGS holds a few names of a pod; the kernel lets a single variable have 128 KiB."""
@@ -34,12 +39,13 @@ DESCRIPTORS_MAX = 2
 
 REPLIES_BYTES_MAX = 64 * 1024
 """As in shim.c; the kernel's replies to a plan have some 2 KiB."""
-OFFER = "WEAVEMESH_PLAYS"
+OFFER = "WEAVEMESH_PLAYS_PARTS"
 
 REQUEST_HEADER = struct.Struct(">4sIII")
 ANSWER_HEADER = struct.Struct(">4sII")
 _BATCH_HEADER = struct.Struct(">III")
-_REQUEST_MAGIC, _ANSWER_MAGIC, _PLAN_MAGIC, _OUTCOME_MAGIC = b"WMC1", b"WMA1", b"WMP1", b"WMO1"
+_REQUEST_MAGIC, _ANSWER_MAGIC = b"WMC1", b"WMA1"
+_PLAN_MAGIC, _END_MAGIC, _OUTCOME_MAGIC = b"WMP2", b"WME2", b"WMO2"
 _HAS_OWN_NETNS, _HAS_NETNS, _IS_IPAM = 1, 2, 4
 _OFFER_DIGITS_MAX = 9
 
@@ -118,22 +124,29 @@ def encode_request(environment: Mapping[str, str], stdin: bytes) -> bytes:
     return REQUEST_HEADER.pack(_REQUEST_MAGIC, _HAS_NETNS, len(block), len(stdin)) + block + stdin
 
 
-def encode_plan(batches: Sequence[Batch]) -> bytes:
-    """The frame of a plan."""
+def encode_plan(batches: Sequence[Batch], *, cpu: int) -> bytes:
+    """The frame of some batches of a plan."""
     body = b"".join(
         _BATCH_HEADER.pack(batch.is_inside, batch.last, len(batch.packed)) + batch.packed for batch in batches
     )
-    return ANSWER_HEADER.pack(_PLAN_MAGIC, len(batches), len(body)) + body
+    return ANSWER_HEADER.pack(_PLAN_MAGIC, cpu, len(body)) + body
 
 
-def decode_outcome(frame: bytes) -> bytes | None:
-    """The kernel's replies in an outcome; None as long as it is not whole. FrameError if it is none."""
+def encode_end(stdout: bytes) -> bytes:
+    """The frame that ends a plan; with what is to be printed if all went well, or b""."""
+    return ANSWER_HEADER.pack(_END_MAGIC, 0, len(stdout)) + stdout
+
+
+def decode_outcome(frame: bytes) -> Outcome | None:
+    """How a plan went; None as long as the frame is not whole. FrameError if it is none."""
     if len(frame) < ANSWER_HEADER.size:
         return None
-    magic, _, length = ANSWER_HEADER.unpack_from(frame)
+    magic, failure, length = ANSWER_HEADER.unpack_from(frame)
     if magic != _OUTCOME_MAGIC or length > REPLIES_BYTES_MAX or len(frame) > ANSWER_HEADER.size + length:
         raise FrameError("this is not an outcome of our CNI executable")
-    return bytes(frame[ANSWER_HEADER.size :]) if len(frame) == ANSWER_HEADER.size + length else None
+    if len(frame) < ANSWER_HEADER.size + length:
+        return None
+    return Outcome(failure, bytes(frame[ANSWER_HEADER.size :]))
 
 
 def decode_answer(frame: bytes) -> Answer | None:

@@ -1,12 +1,13 @@
 """What the CNI plugin does for an interface and as IPAM plugin: all verbs, over two doors, addresses and wiring.
 
 Theory of operation. An attachment is keyed by its ident (network, container id, interface name) alone. Its address is
-decided before its veth is made; both the veth and the journal on disk are done before the runtime is answered. The
-veth is whole or absent, whoever sends the messages that make it (`weavemesh.kernel.pod`); the address is journalled by
-its source. So whatever moment an ADD is cut off at, the DEL that follows every failed ADD finds and frees all of it,
-the collector does so where none comes, and an ADD that ends without an answer undoes itself first. An address that the
-journal had before an ADD belongs to an earlier one: only a DEL releases it. A DEL answers when nothing is routed to the
-pod any more and the address is given back for good; the devices are then removed in a thread.
+decided before anything is routed to its veth; both the veth and the journal on disk are done before the runtime is
+answered. The veth is whole or absent, whoever sends the messages that make it (`weavemesh.kernel.pod`); the address is
+journalled by its source. So whatever moment an ADD is cut off at, the DEL that follows every failed ADD finds and frees
+all of it, the collector does so where none comes, and an ADD that ends without an answer undoes itself first. The
+answer may be in the hands of the executable before the veth is done, which gives it when it is, or never. An address
+that the journal had before an ADD belongs to an earlier one: only a DEL releases it. A DEL answers when nothing is
+routed to the pod any more and the address is given back for good; the devices are then removed in a thread.
 
 Not here: sockets and frames (`weavemesh.cni.server`), what the runtime may ask (`request`), shapes (`result`), what is
 left of containers that are gone (`collector`).
@@ -38,7 +39,15 @@ from weavemesh.cni.result import (
 )
 from weavemesh.cni.tombstone import Tombstone, read_tombstones
 from weavemesh.cni.turn import Turns
-from weavemesh.kernel.podmodel import InterfaceExists, Order, PodAddress, WiredPod, WiringFailed, host_ifname
+from weavemesh.kernel.podmodel import (
+    InterfaceExists,
+    Order,
+    PodAddress,
+    StillWired,
+    WiredPod,
+    WiringFailed,
+    host_ifname,
+)
 from weavemesh.kernel.podplan import Player
 from weavemesh.logs import Event, log
 from weavemesh.podaddress import AddressUnfit
@@ -118,51 +127,46 @@ class Plugin:
         netns_fd = self._pod_netns(request, call)
         if call.own_netns_fd is None or _identity_of(call.own_netns_fd) != self._own_netns:
             player = None  # it is not where the host's end belongs
-        prepared: dict[WiredPod, bytes] = {}
-
-        def prepare(pod: WiredPod) -> None:
-            attached = Attached(request.pod_ifname, request.netns, pod, request.dns, request.chained)
-            prepared[pod] = encode_result(attached, request.version)
-
         async with self._turns.take(host_ifname(request.ident)):
-            pod = await self._attach(request, netns_fd, player, prepare)
-        if pod not in prepared:
-            prepare(pod)
+            pod, result = await self._attach(request, netns_fd, player)
         fields = {**_fields(request), "address": pod.address.ipv4, "link": pod.host_ifname}
         # The runtime is told before the log.
         asyncio.get_running_loop().call_soon(partial(log, logging.INFO, Event.CONTAINER_ATTACHED, **fields))
-        return Answer(0, prepared[pod], attached=request.ident)
+        return Answer(0, result, attached=request.ident)
 
-    async def _attach(
-        self, request: Request, netns_fd: int, player: Player | None, meanwhile: Callable[[WiredPod], None]
-    ) -> WiredPod:
+    async def _attach(self, request: Request, netns_fd: int, player: Player | None) -> tuple[WiredPod, bytes]:
         """Wires the pod while its address is written to disk: neither waits for the other, the answer for both."""
         is_new = self._addresses.address_of(request.ident) is None
-        wired: WiredPod | None = None
+        results: dict[WiredPod, bytes] = {}
+
+        def result_of(pod: WiredPod) -> bytes:
+            attached = Attached(request.pod_ifname, request.netns, pod, request.dns, request.chained)
+            return encode_result(attached, request.version)
+
+        async def settle(pod: WiredPod) -> bytes:
+            is_kept = self._addresses.durable()
+            results[pod] = result_of(pod)  # while the disk writes
+            await is_kept
+            return results[pod]
+
+        promise = partial(
+            self._addresses.promise, request.ident, request.wish.addresses, deadline_s=ALLOCATION_DEADLINE_S
+        )
         try:
-            address = await self._addresses.promise(
-                request.ident, request.wish.addresses, deadline_s=ALLOCATION_DEADLINE_S
-            )
-            wired = await self._wiring.attach(
-                self._order(request, netns_fd, address), player=player, meanwhile=meanwhile
-            )
-            await self._addresses.durable()
+            pod = await self._wiring.attach(self._order(request, netns_fd), promise, settle, player=player)
         except BaseException as error:
-            if wired is not None:
-                await self._detach(request.ident)
-            if is_new:
+            if is_new and not isinstance(error, StillWired):
                 await self._release(request.ident)
             if explained := _explain(error):
                 raise explained from error
             raise
-        return wired
+        return pod, results.get(pod) or result_of(pod)
 
-    def _order(self, request: Request, netns_fd: int, address: PodAddress) -> Order:
+    def _order(self, request: Request, netns_fd: int) -> Order:
         return Order(
             ident=request.ident,
             netns_fd=netns_fd,
             ifname=request.pod_ifname,
-            address=address,
             mtu=self._mtu(),
             label=request.wish.label,
             mac=request.wish.mac,

@@ -153,6 +153,9 @@ class _Ipam(msgspec.Struct):
     routes: list[object] | None = None
 
 
+_NO_IPAM, _NO_PREVIOUS = _Ipam(), _Previous()
+
+
 def decode(call: Call) -> Request:
     """The request in a call. CniError with the specification's code if it is not right.
 
@@ -191,8 +194,8 @@ def decode(call: Call) -> Request:
 def _with_wishes(request: Request, config: _Config, call: Call) -> Request:
     """All that an ADD is made of."""
     wish = decode_wish(config.runtimeconfig, config.args, call.environment.get("CNI_ARGS", ""))
-    ipam = _convert(config.ipam or {}, _Ipam)
-    previous = _convert(config.prevresult or {}, _Previous)
+    ipam = _convert(config.ipam, _Ipam) if config.ipam else _NO_IPAM
+    previous = _convert(config.prevresult, _Previous) if config.prevresult else _NO_PREVIOUS
     is_second = any(one.name == request.ifname and one.sandbox for one in previous.interfaces or [])
     pod_ifname = request.ifname
     if is_second:
@@ -206,7 +209,7 @@ def _with_wishes(request: Request, config: _Config, call: Call) -> Request:
     return replace(
         request,
         wish=wish,
-        dns=wish.dns or _convert(config.dns or {}, Dns),
+        dns=wish.dns or (_convert(config.dns, Dns) if config.dns else Dns()),
         pod_ifname=pod_ifname,
         is_default=not is_second if config.defaultroute is None else config.defaultroute,
         chained=_chained(call.stdin) if config.prevresult else None,
@@ -288,12 +291,12 @@ def _check_version(command: Command, version: str) -> None:
 
 
 def _check_environment(command: Command, environment: Mapping[str, str]) -> None:
-    problems = {name: _problem(name, environment.get(name, "")) for name in _NEEDS.get(command, ())}
-    if any(problems.values()):
+    problems = {name: found for name in _NEEDS.get(command, ()) if (found := _problem(name, environment.get(name, "")))}
+    if problems:
         raise CniError(
             ErrorCode.INVALID_ENVIRONMENT,
-            "missing or invalid variables: " + ", ".join(name for name, problem in problems.items() if problem),
-            "; ".join(f"{name} {problem}" for name, problem in problems.items() if problem),
+            "missing or invalid variables: " + ", ".join(problems),
+            "; ".join(f"{name} {problem}" for name, problem in problems.items()),
         )
 
 

@@ -4,15 +4,14 @@ Pure. Its counterpart is `weavemesh.cni.request`. The shapes: CNI SPEC 1.1.0 "Se
 predecessors; where runtimes are stricter than the text, a comment says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
 
 from weavemesh.kernel.podmessage import IPAddress, IPInterface, IPNetwork
-from weavemesh.kernel.podmodel import WiredPod, gateway_of
+from weavemesh.kernel.podmodel import EVERYWHERE, WiredPod, gateway_of
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """Of the specification, that we speak; the oldest first."""
@@ -81,6 +80,10 @@ class Leased(Struct, frozen=True):
     dns: Dns
 
 
+_GATEWAYS = {family: str(gateway_of(family)) for family in (4, 6)}
+_ROUTES_EVERYWHERE = tuple({"dst": str(network), "gw": _GATEWAYS[network.version]} for network in EVERYWHERE)
+
+
 def encode_result(attached: Attached, version: str) -> bytes:
     """The result of ADD in the shape of one of VERSIONS."""
     dns = msgspec.to_builtins(attached.dns)
@@ -104,7 +107,7 @@ def encode_result(attached: Attached, version: str) -> bytes:
         "cniVersion": version,
         "interfaces": [*interfaces, *_interfaces(attached, version)],
         "ips": [*ips, *own],
-        "routes": [*routes, *(_route(network) for network in pod.routes)],
+        "routes": [*routes, *_routes(pod.routes)],
     }
     dns = dns or before.get("dns") or {}
     if version in _IP_VERSION or dns:
@@ -158,16 +161,19 @@ def _ip(address: IPAddress, version: str, *, interface: int) -> dict[str, object
     entry: dict[str, object] = {
         "interface": interface,
         "address": _cidr(address),
-        "gateway": str(gateway_of(address.version)),
+        "gateway": _GATEWAYS[address.version],
     }
     if version in _IP_VERSION:
         entry["version"] = str(address.version)
     return entry
 
 
-@lru_cache(maxsize=64)
-def _route(network: IPNetwork) -> dict[str, str]:
-    return {"dst": str(network), "gw": str(gateway_of(network.version))}
+def _routes(networks: Sequence[IPNetwork]) -> Sequence[Mapping[str, str]]:
+    return _ROUTES_EVERYWHERE if networks is EVERYWHERE else [_route(one) for one in networks]
+
+
+def _route(network: IPNetwork) -> Mapping[str, str]:
+    return {"dst": str(network), "gw": _GATEWAYS[network.version]}
 
 
 def _of_family(routes: tuple[object, ...], address: IPInterface) -> list[object]:
@@ -179,4 +185,4 @@ def _list(value: object) -> list[object]:
 
 
 def _cidr(address: IPAddress) -> str:
-    return f"{address}/{address.max_prefixlen}"
+    return f"{address!s}/{address.max_prefixlen}"  # its own formatting is slow

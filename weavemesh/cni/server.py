@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -32,7 +33,8 @@ RECEIVE_DEADLINE_S = 5.0
 """The executable has read all of its stdin before it connects."""
 SEND_DEADLINE_S = 5.0
 
-_RECEIVE_BYTES = 65536
+_RECEIVE_BYTES = 8192
+"""At a time: most requests have a few hundred."""
 
 
 _log = logging.getLogger("weavemesh.cni")
@@ -44,7 +46,9 @@ class CniServer:
     def __init__(self, listener: LocalSocket, tombstones: Path) -> None:
         self._listener = listener
         self._tombstones = tombstones
-        self._slots = asyncio.Semaphore(CALLS_MAX)
+        self._under_way = 0
+        self._on_caller: Callable[[socket.socket], None] | None = None
+        """While `serve` runs."""
 
     @classmethod
     def open(cls, path: Path, *, tombstones: Path) -> Self:
@@ -62,15 +66,20 @@ class CniServer:
         await plugin.replay_tombstones(self._tombstones)
         async with asyncio.TaskGroup() as calls:
             calls.create_task(plugin.collector.run())
-            while True:
-                await self._slots.acquire()
-                try:
-                    connection = await self._listener.accept()
-                except BaseException:
-                    self._slots.release()
-                    raise
+
+            def on_caller(connection: socket.socket) -> None:
+                self._under_way += 1
+                if self._under_way == CALLS_MAX:
+                    self._listener.ignore()
                 calls.create_task(self._converse(connection, plugin))
-                await asyncio.sleep(0)  # it goes as far as it can before the next one is listened for
+
+            self._on_caller = on_caller
+            self._listener.attend(on_caller)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._on_caller = None
+                self._listener.ignore()
 
     def close(self) -> None:
         """Listen no longer and remove the socket; again does nothing."""
@@ -80,7 +89,6 @@ class CniServer:
         descriptors: list[int] = []
         try:
             with connection:
-                connection.setblocking(False)
                 call = await _receive(connection, descriptors)
                 answer = await self._answer(connection, call, plugin)
                 if answer and not await _send(connection, answer):
@@ -93,10 +101,12 @@ class CniServer:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-            self._slots.release()
+            if self._under_way == CALLS_MAX and self._on_caller is not None:
+                self._listener.attend(self._on_caller)
+            self._under_way -= 1
 
     async def _answer(self, connection: socket.socket, call: Call, plugin: Plugin) -> Answer | None:
-        """None if the caller is gone: an ADD that nobody waits for is undone, all else is done."""
+        """None if the caller is gone, or has the answer: an ADD that nobody waits for is undone, all else is done."""
         try:
             if call.environment.get("CNI_COMMAND") != "ADD":
                 return await plugin.perform(call)
@@ -104,13 +114,16 @@ class CniServer:
                 # Left since we began to listen; perhaps of this very container, which is now made anew.
                 await plugin.replay_tombstones(self._tombstones)
             caller = Caller(connection, call.offer)
-            return await caller.unless_hung_up(plugin.perform(call, player=caller.player()))
+            answer = await caller.unless_hung_up(plugin.perform(call, player=caller.player()))
+            return None if caller.has_answer else answer
         except Exception:  # noqa: BLE001  # as above, but the runtime is told
             _log.exception("the call of a container runtime failed")
             error = CniError(ErrorCode.INTERNAL, "the weavemesh agent failed", "look into its log and report this")
             return Answer(1, encode_error(error, NEWEST_VERSION))
 
     def _has_tombstones(self) -> bool:
+        if not os.access(self._tombstones, os.F_OK):  # as nearly always, and sooner told than by an exception
+            return False
         try:
             with os.scandir(self._tombstones) as entries:
                 return next(entries, None) is not None
@@ -146,16 +159,17 @@ async def _receive(connection: socket.socket, descriptors: list[int]) -> Call:
 async def _readable(connection: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     arrived = loop.create_future()
+    descriptor = connection.fileno()
 
     def on_readable() -> None:
         if not arrived.done():
             arrived.set_result(None)
 
-    loop.add_reader(connection, on_readable)
+    loop.add_reader(descriptor, on_readable)
     try:
         await arrived
     finally:
-        loop.remove_reader(connection)
+        loop.remove_reader(descriptor)
 
 
 async def _send(connection: socket.socket, answer: Answer) -> bool:

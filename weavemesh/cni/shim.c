@@ -60,6 +60,9 @@ struct message_header {
     uint32_t sequence, port;
 };
 
+enum kind { ANSWER, PLAN, END, KINDS }; /* of the agent's frames */
+static const char *const kinds[] = {"WMA1", "WMP2", "WME2"};
+
 struct verb {
     const char *name;
     int needs_container, needs_netns, deadline_s, code_if_down;
@@ -219,7 +222,7 @@ static void read_environment(void)
 static void offer_to_play(int netns)
 {
     char entry[64];
-    int length = snprintf(entry, sizeof entry, "WEAVEMESH_PLAYS=%d", netns);
+    int length = snprintf(entry, sizeof entry, "WEAVEMESH_PLAYS_PARTS=%d", netns);
     if (environment_bytes + (size_t)length + 1 <= ENVIRONMENT_BYTES_MAX)
         add_variable(entry);
 }
@@ -308,8 +311,8 @@ static int send_call(int agent, int own_netns, int netns)
     return 0;
 }
 
-/* Reads a whole frame of the agent: its length, whether it is a plan, and its number; or -1 and `reason`. */
-static long receive_frame(int agent, int *is_plan, uint32_t *number)
+/* Reads a whole frame of the agent: its length, its kind, and its number; or -1 and `reason`. */
+static long receive_frame(int agent, enum kind *kind, uint32_t *number)
 {
     size_t got = 0, wanted = ANSWER_HEADER_BYTES;
     uint32_t numbers[2];
@@ -324,8 +327,9 @@ static long receive_frame(int agent, int *is_plan, uint32_t *number)
         got += (size_t)count;
         if (got == ANSWER_HEADER_BYTES && wanted == ANSWER_HEADER_BYTES) {
             memcpy(numbers, answer + 4, sizeof numbers);
-            *is_plan = !memcmp(answer, "WMP1", 4);
-            if ((!*is_plan && memcmp(answer, "WMA1", 4)) || ntohl(numbers[1]) > ANSWER_BYTES_MAX)
+            for (*kind = 0; *kind < KINDS && memcmp(answer, kinds[*kind], 4);)
+                ++*kind;
+            if (*kind == KINDS || ntohl(numbers[1]) > ANSWER_BYTES_MAX)
                 return give_up("what answers is not a weavemesh agent", "");
             *number = ntohl(numbers[0]);
             wanted += ntohl(numbers[1]);
@@ -386,6 +390,19 @@ static int receive_replies(int route, uint32_t last)
     }
 }
 
+/* Lets the agent have the CPU on which it is, if that is ours: some kernels put whom it wakes there, though others idle,
+ * and there we would work in its place and not beside it. */
+static void step_aside(uint32_t cpu)
+{
+    cpu_set_t allowed, others;
+    if ((int)cpu != sched_getcpu() || sched_getaffinity(0, sizeof allowed, &allowed))
+        return;
+    others = allowed;
+    CPU_CLR(cpu, &others);
+    if (!sched_setaffinity(0, sizeof others, &others)) /* refused if there is no other */
+        sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
 /* Has the kernel do the batches of a plan, each in one system call. 0, or errno of what ended it. */
 static int play(int agent, size_t size)
 {
@@ -398,7 +415,7 @@ static int play(int agent, size_t size)
         if (ntohl(numbers[2]) > end - at)
             return EPROTO;
         /* An agent that is gone, or gives this up, undoes what there is; nothing may be added to that. */
-        struct pollfd hung_up = {.fd = agent, .events = POLLIN | POLLRDHUP};
+        struct pollfd hung_up = {.fd = agent, .events = POLLRDHUP};
         if (poll(&hung_up, 1, 0))
             return ECANCELED;
         int route = route_sockets[numbers[0] != 0];
@@ -415,7 +432,7 @@ static int play(int agent, size_t size)
 static int send_outcome(int agent, int failure)
 {
     uint32_t numbers[] = {htonl((uint32_t)failure), htonl((uint32_t)replies_bytes)};
-    memcpy(outcome, "WMO1", 4);
+    memcpy(outcome, "WMO2", 4);
     memcpy(outcome + 4, numbers, sizeof numbers);
     for (size_t sent = 0, size = ANSWER_HEADER_BYTES + replies_bytes; sent < size;) {
         if (!is_ready(agent, POLLOUT))
@@ -436,17 +453,21 @@ static int call_agent(const char *path, int netns, int plays)
         return -1;
     int failure = plays ? open_route_sockets(netns) : EPROTO;
     for (;;) {
-        int is_plan = 0;
+        enum kind kind = ANSWER;
         uint32_t number = 0;
-        long size = receive_frame(agent, &is_plan, &number);
+        long size = receive_frame(agent, &kind, &number);
         if (size < 0)
             return -1;
-        if (!is_plan)
-            return write_all(STDOUT_FILENO, answer + ANSWER_HEADER_BYTES, (size_t)size) ? 1 : (int)(number & 0x7f);
-        if (!failure)
-            failure = play(agent, (size_t)size);
-        if (send_outcome(agent, failure))
+        if (kind == PLAN) {
+            if (!failure)
+                step_aside(number);
+            failure = failure ? failure : play(agent, (size_t)size);
+            continue;
+        }
+        if (kind == END && send_outcome(agent, failure))
             return -1;
+        if (kind == ANSWER || (!failure && size))
+            return write_all(STDOUT_FILENO, answer + ANSWER_HEADER_BYTES, (size_t)size) ? 1 : (int)(number & 0x7f);
         failure = EPROTO; /* one plan a call */
     }
 }

@@ -1,8 +1,6 @@
 """Turns: a lock for each name that somebody holds or waits for, in the order in which they came."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from msgspec import Struct, field
 
@@ -18,15 +16,35 @@ class Turns:
     def __init__(self) -> None:
         self._turns: dict[str, _Turn] = {}
 
-    @asynccontextmanager
-    async def take(self, name: str) -> AsyncIterator[None]:
+    def take(self, name: str) -> "_Taking":
         """Waits for those who came before, and holds the name until the block is left."""
-        turn = self._turns.setdefault(name, _Turn())
-        turn.users += 1
+        return _Taking(self._turns, name)
+
+
+class _Taking:
+    """A block in which a name is held. Not by `asynccontextmanager`: a container waits for this."""
+
+    __slots__ = ("_name", "_turn", "_turns")
+
+    def __init__(self, turns: dict[str, _Turn], name: str) -> None:
+        self._turns = turns
+        self._name = name
+        self._turn = _Turn()
+
+    async def __aenter__(self) -> None:
+        self._turn = self._turns.setdefault(self._name, self._turn)
+        self._turn.users += 1
         try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[name]
+            await self._turn.lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turn.lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._turn.users -= 1
+        if not self._turn.users:
+            del self._turns[self._name]

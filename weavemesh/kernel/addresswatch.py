@@ -23,22 +23,29 @@ class AddressWatch:
         receiver.bind((0, _GROUPS))
         return cls(receiver)
 
-    async def changed(self) -> None:
-        """Returns when something has changed since the last return.
+    async def changed(self, *, settle_s: float) -> None:
+        """Returns when something has changed since the last return, so many seconds after the first change.
 
-        Messages are read only in here: what a pod's coming or going brings about wakes nobody who does not wait.
+        Messages are read only in here, and then: what a pod's coming or going brings about wakes nobody who does not
+        wait, and keeps nobody from the container that is waited for.
         """
         loop = asyncio.get_running_loop()
-        arrived = asyncio.Event()
-        loop.add_reader(self._socket, arrived.set)
+        arrived = loop.create_future()
+        loop.add_reader(self._socket.fileno(), self._on_readable, arrived)
         try:
-            await arrived.wait()
+            await arrived
         finally:
-            loop.remove_reader(self._socket)
+            loop.remove_reader(self._socket.fileno())
+        await asyncio.sleep(settle_s)
         # Not BlockingIOError alone: it may hold no more (ENOBUFS), and something has changed then too.
         with suppress(OSError):
             while self._socket.recv(_RECEIVE_BYTES):
                 pass
+
+    def _on_readable(self, arrived: asyncio.Future[None]) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        if not arrived.done():
+            arrived.set_result(None)
 
     def close(self) -> None:
         """Watch no more."""

@@ -11,7 +11,7 @@ a plan: deleting a veth takes 15 ms, and all of it waits for the kernel's one lo
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -19,9 +19,9 @@ from random import Random
 from threading import Lock
 from typing import TypeVar
 
-from weavemesh.kernel import podwork
-from weavemesh.kernel.podmodel import Order, PodAddress, PodLink, WiredPod, WiringFailed, host_ifname
-from weavemesh.kernel.podplan import INDEX_MAX, INDEX_MIN, Plan, Player
+from weavemesh.kernel import podplan, podwork
+from weavemesh.kernel.podmodel import Order, PodAddress, PodLink, StillWired, WiredPod, WiringFailed, host_ifname
+from weavemesh.kernel.podplan import INDEX_MAX, INDEX_MIN, Player
 
 T = TypeVar("T")
 
@@ -44,29 +44,39 @@ class PodWiring:
         self._sweep_is_due = False
         self._sweeping = Lock()
         self._random = Random()
+        self._new_devices = podwork.NewDevices()
 
     async def attach(
-        self, order: Order, *, player: Player | None = None, meanwhile: Callable[[WiredPod], None] | None = None
+        self,
+        order: Order,
+        promise: Callable[[], Awaitable[PodAddress]],
+        settle: Callable[[WiredPod], Awaitable[bytes]],
+        *,
+        player: Player | None = None,
     ) -> WiredPod:
         """Makes the attachment whole or not at all; the pod can send and be reached when this returns.
 
-        A player saves the way through a thread; what it cannot make is done here. `meanwhile` is
-        told what is to be expected, if that is known before it is done.
+        `promise` decides its address. `settle` gives the answer as soon as nothing but the kernel's work is lacking;
+        without a player it is called when that is done. A player saves the way through a thread, begins while the
+        address is decided, and has given the answer when this returns what `settle` was told. What it cannot make is
+        done here. If one of the two raises, the attachment is undone (StillWired: it could not be).
         A half-made leftover of the same ident, or one in another namespace, is cleared first. InterfaceExists: the pod
         has an interface of that name already, and it stays. WiringFailed: anything else. Cancelled: ends when the
-        kernel is done and what it made is undone.
+        kernel is done and what it made is undone, unless the player has given the answer.
         """
-        work = partial(podwork.attach, order)
-        # Another index each time: what is left of an earlier attempt, by a player that is late, meets no device of it.
-        index = self._random.randrange(INDEX_MIN, INDEX_MAX, 2)
-        if player is not None and (plan := podwork.plan(order, index=index, netns_fd=player.netns_fd)) is not None:
-            if meanwhile is not None:
-                asyncio.get_running_loop().call_soon(meanwhile, plan.pod)
-            replies = await self._play(plan, player)
-            if plan.is_done_by(replies):
-                return plan.pod
-            work = partial(podwork.attach_after, plan, order, replies)
-        return await self._run(work, undo=partial(podwork.detach, host_ifname(order.ident)))
+        if player is not None and not self._new_devices.need_more:
+            return await self._play(order, promise, settle, player)
+        address = await promise()
+        pod = await self._attach(order, partial(podwork.attach, order, address))
+        try:
+            await settle(pod)
+        except BaseException:
+            try:
+                await self.detach(order.ident, pod.address)
+            except WiringFailed as error:
+                raise StillWired(error.reason) from error
+            raise
+        return pod
 
     async def detach(self, ident: str, address: PodAddress | None) -> bool:
         """Ends the attachment: nobody reaches the pod by `address` any more, nor can it send from there.
@@ -102,6 +112,7 @@ class PodWiring:
         """Waits for what is running; the pods stay wired."""
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._sweeper.shutdown)
+        self._new_devices.close()
 
     def _sweep(self) -> None:
         with self._sweeping:
@@ -109,12 +120,37 @@ class PodWiring:
         with suppress(WiringFailed):  # they are retired all the same, and the next one takes them along
             podwork.delete_retired()
 
-    async def _play(self, plan: Plan, player: Player) -> bytes:
+    async def _play(
+        self,
+        order: Order,
+        promise: Callable[[], Awaitable[PodAddress]],
+        settle: Callable[[WiredPod], Awaitable[bytes]],
+        player: Player,
+    ) -> WiredPod:
+        # Another index each time: what is left of an earlier attempt, by a player that is late, meets no device of it.
+        index = self._random.randrange(INDEX_MIN, INDEX_MAX, 2)
+        has_ipv6 = self._new_devices.have_ipv6
+        draft = podplan.draft(order, index=index, netns_fd=player.netns_fd, has_ipv6=has_ipv6)
         try:
-            return await player.play(plan.batches)
+            player.send((draft.pair,))  # the kernel may begin
+            address = await promise()
+            plan = podplan.plan(draft, address)
+            player.send(plan.rest)
+            outcome = await player.end(await settle(plan.pod))
         except BaseException:
-            await asyncio.wait([asyncio.get_running_loop().run_in_executor(self._threads, _undo, plan)])
+            await player.stop()
+            await self._wait_for(partial(_undo, order.ident, index))
             raise
+        if not outcome.failure:
+            return plan.pod
+        return await self._attach(order, partial(podwork.attach_after, plan, order, address, outcome.replies))
+
+    async def _attach(self, order: Order, work: Callable[[], WiredPod]) -> WiredPod:
+        return await self._run(work, undo=partial(podwork.detach, host_ifname(order.ident)))
+
+    async def _wait_for(self, work: Callable[[], None]) -> None:
+        """Also where this task is being cancelled."""
+        await asyncio.wait([asyncio.get_running_loop().run_in_executor(self._threads, work)])
 
     async def _run(self, work: Callable[[], T], *, undo: Callable[[], object] | None = None) -> T:
         loop = asyncio.get_running_loop()
@@ -133,9 +169,9 @@ class PodWiring:
         return thread.result()
 
 
-def _undo(plan: Plan) -> None:
+def _undo(ident: str, index: int) -> None:
     with suppress(WiringFailed):  # it is half made then, and the next one in its place clears it
-        podwork.undo(plan)
+        podwork.undo(ident, index)
 
 
 def _end(ended: asyncio.Future[None]) -> None:

@@ -43,6 +43,7 @@ _NEWADDR, _GETADDR, _NEWROUTE, _DELROUTE, _GETROUTE, _NEWNEIGH = 20, 22, 24, 25,
 _IFF_UP = 0x1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK = 1, 3, 4, 5
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 20, 26, 27, 28
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INET_CONF, _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 1, 8, b"\x01"
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
@@ -120,12 +121,16 @@ def add_veth(name: str, *, mac: str, mtu: int, peer: Peer, index: int = 0) -> Me
     """Makes the pair, our end up; both get the MTU, which is not inherited. EEXIST if a name is taken in its place.
 
     Index 0: the kernel chooses one; the peer's counts only beside another. EEXIST, EBUSY if one is taken.
+    Each end has the one queue of each kind that a veth uses anyhow: unasked the kernel makes one for every CPU first,
+    and waits twice for all CPUs while it takes them away again.
     """
+    queues = _number(_IFLA_NUM_TX_QUEUES, 1) + _number(_IFLA_NUM_RX_QUEUES, 1)
     far = (
         _link_header(index=peer.index)
         + _text(_IFLA_IFNAME, peer.name)
         + _attribute(_IFLA_ADDRESS, pack_mac(peer.mac))
         + _number(_IFLA_MTU, mtu)
+        + queues
         + _number(_IFLA_NET_NS_FD, peer.netns_fd)
     )
     data = _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, far))
@@ -134,6 +139,7 @@ def add_veth(name: str, *, mac: str, mtu: int, peer: Peer, index: int = 0) -> Me
         + _text(_IFLA_IFNAME, name)
         + _attribute(_IFLA_ADDRESS, pack_mac(mac))
         + _number(_IFLA_MTU, mtu)
+        + queues
         + _attribute(_IFLA_LINKINFO, _text(_IFLA_INFO_KIND, "veth") + data)
     )
     return Message(_NEWLINK, _CREATE | _EXCLUSIVE, body, f"make veth {name} with {peer.name} in the pod")

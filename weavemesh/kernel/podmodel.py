@@ -48,6 +48,10 @@ class WiringFailed(Exception):
         self.reason = reason
 
 
+class StillWired(WiringFailed):
+    """An attachment could not be undone: its address must stay with it."""
+
+
 class PodAddress(Struct, frozen=True):
     """What a pod is reached by."""
 
@@ -88,12 +92,11 @@ class PodLink(Struct, frozen=True):
 
 
 class Order(Struct, frozen=True):
-    """One attachment to be made."""
+    """One attachment to be made; which address it gets may be decided later."""
 
     ident: str
     netns_fd: int
     ifname: str
-    address: PodAddress
     mtu: int
     label: str = ""
     mac: str | None = None

@@ -1,15 +1,15 @@
-"""Which netlink messages make an attachment, in batches, decided before the first of them is sent. Pure.
+"""Which netlink messages make an attachment, in batches that depend on nobody's reply. Pure.
 
 A plan can be handed to whoever is there already, the CNI executable, which needs to understand none of it: both ends'
-indexes are chosen beforehand, so that no message depends on the reply to another. On the host a plan replaces nothing:
-a player that was stopped for long and goes on can take no route from a pod that has the address by then, and none of
-the later batches finds a device when the first one's was deleted. The alias is the last batch. What does not go by the
-plan is for `weavemesh.kernel.podwork`, which takes the same messages one step after the other.
+indexes are chosen beforehand. The pair comes first, for it takes the kernel longest and needs no address. On the host a
+plan replaces nothing: a player that was stopped for long and goes on can take no route from a pod that has the address
+by then, and none of the later batches finds a device when the first one's was deleted. The alias is the last batch.
+What does not go by the plan is for `weavemesh.kernel.podwork`, which takes the same messages one step after the other.
 """
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from itertools import islice
@@ -50,8 +50,6 @@ _POD_INDEX = (int.from_bytes(_INDEX, sys.byteorder) + 1).to_bytes(4, sys.byteord
 _IPV4, _IPV6 = bytes.fromhex("fbfcfdfe"), bytes.fromhex("fbfcfdfe" * 4)
 _MARKS = re.compile(b"(" + b"|".join(map(re.escape, (_NAME, _MAC, _INDEX, _POD_INDEX, _IPV6, _IPV4))) + b")")
 
-_DONE = bytes(4)
-
 
 class Batch(Struct, frozen=True):
     """Messages for one system call; the kernel tells how the last one went, and unasked of those that failed."""
@@ -63,17 +61,32 @@ class Batch(Struct, frozen=True):
     packed: bytes
 
 
+class Outcome(Struct, frozen=True):
+    """How a plan went."""
+
+    failure: int
+    """The errno that ended it; 0: all is done."""
+    replies: bytes
+    """The kernel's, in order; they end with the first batch of which anything failed."""
+
+
 class Player(Protocol):
     """Somebody in the host's network namespace who has the pod's open and sends what it is given."""
 
     netns_fd: int
     """Under which number it has the pod's namespace."""
 
-    async def play(self, batches: Sequence[Batch]) -> bytes:
-        """The kernel's replies, in order; they end with the first batch of which anything failed.
+    def send(self, batches: Sequence[Batch]) -> None:
+        """Has it play these after those before, as long as nothing has failed; returns at once."""
 
-        Cancelled: ends when the player sends nothing more.
+    async def end(self, answer: bytes) -> Outcome:
+        """There is nothing more to play. How it went; if all went well, the answer has been given to who waits for it.
+
+        Cancelled: ends when the player sends nothing more, and then only if the answer has not been given.
         """
+
+    async def stop(self) -> None:
+        """Ends when the player sends nothing more, without an answer."""
 
 
 class Plan(Struct, frozen=True):
@@ -83,17 +96,22 @@ class Plan(Struct, frozen=True):
     """What it is when all is done."""
     index: int
     """Of the host's end; the pod's has the next one."""
-    batches: tuple[Batch, ...]
+    pair: Batch
+    rest: tuple[Batch, ...]
 
-    def is_done_by(self, replies: bytes) -> bool:
-        """Whether the replies say that everything was made."""
-        for kind, _, number, body in podmessage.unpack(replies):
-            if kind == podmessage.ERROR:
-                if body[: len(_DONE)] != _DONE:
-                    return False
-                if number == self.batches[-1].last:
-                    return True
-        return False
+
+class Draft(Struct, frozen=True):
+    """A plan as far as it goes before there is an address."""
+
+    order: Order
+    name: str
+    mac: str
+    index: int
+    """Of the host's end; the pod's has the next one."""
+    has_ipv6: bool
+    pair: Batch
+    values: Mapping[bytes, bytes]
+    """What stands in the templates' place of marks."""
 
 
 class PodSteps(Struct, frozen=True):
@@ -114,64 +132,95 @@ class PodSteps(Struct, frozen=True):
         return (*self.first, *self.ipv4, *self.ipv6, *self.routes)
 
 
-def plan(order: Order, *, index: int, netns_fd: int) -> Plan:
-    """How to make the attachment if nothing is in the way. The host must have IPv6 if the order's address has.
+def draft(order: Order, *, index: int, netns_fd: int, has_ipv6: bool) -> Draft:
+    """How a plan begins, if nothing is in the way. `has_ipv6`: whether new devices of the host have.
 
     `netns_fd` is the number of the pod's namespace at the player, `index` an even number for the host's end.
     """
-    name, mac, address = host_ifname(order.ident), order.pod_mac, order.address
-    routes = _networks(order)
-    templates = _template(order.ifname, order.mtu, netns_fd, routes, has_ipv6=address.ipv6 is not None)
+    name, mac = host_ifname(order.ident), order.pod_mac
     values = {
         _NAME: name.encode(),
         _MAC: podmessage.pack_mac(mac),
         _INDEX: index.to_bytes(4, sys.byteorder),
         _POD_INDEX: (index + 1).to_bytes(4, sys.byteorder),
-        _IPV4: address.ipv4.packed,
-        _IPV6: address.ipv6.packed if address.ipv6 else b"",
     }
-    made = [
-        Batch(inside, last, b"".join([values.get(part, part) for part in parts])) for inside, last, parts in templates
-    ]
+    pair = _fill(_pair_template(order.ifname, order.mtu, netns_fd, has_ipv6=has_ipv6), values)
+    return Draft(order, name, mac, index, has_ipv6, pair, values)
+
+
+def plan(draft: Draft, address: PodAddress) -> Plan:
+    """How it goes on; without the IPv6 address if the host has no use for it."""
+    order, ipv6 = draft.order, address.ipv6 if draft.has_ipv6 else None
+    address = PodAddress(address.ipv4, ipv6)
+    routes = _networks(order, address)
+    values = {**draft.values, _IPV4: address.ipv4.packed, _IPV6: ipv6.packed if ipv6 else b""}
+    # A default is the same for all: networks are slow to be hashed.
+    templates = _template(
+        order.ifname, None if order.is_default else routes, draft.pair.last, has_ipv6=ipv6 is not None
+    )
+    made = [_fill(one, values) for one in templates]
     last = made[-1].last + 1
-    alias = podmessage.pack(alias_step(order, index), last, flags=ACKNOWLEDGE)
-    pod = WiredPod(name, HOST_MAC, mac, order.mtu, address, routes)
-    return Plan(pod, index, (*made, Batch(False, last, alias)))
+    alias = podmessage.pack(alias_step(order, draft.index), last, flags=ACKNOWLEDGE)
+    pod = WiredPod(draft.name, HOST_MAC, draft.mac, order.mtu, address, routes)
+    return Plan(pod, draft.index, draft.pair, (*made, Batch(False, last, alias)))
+
+
+class _Template(Struct, frozen=True):
+    """A batch in parts, with marks in place of what is another pod's.
+
+    For packing it anew takes longer than the kernel takes for most of them.
+    """
+
+    is_inside: bool
+    last: int
+    parts: list[bytes]
+
+
+def _fill(template: _Template, values: Mapping[bytes, bytes]) -> Batch:
+    packed = b"".join([values.get(part, part) for part in template.parts])
+    return Batch(template.is_inside, template.last, packed)
+
+
+@lru_cache
+def _pair_template(ifname: str, mtu: int, netns_fd: int, *, has_ipv6: bool) -> _Template:
+    order = Order("", -1, ifname, mtu, mac=_MAC.hex(":"))
+    index = int.from_bytes(_INDEX, sys.byteorder)
+    steps = pair_steps(order, _NAME.decode(), netns_fd=netns_fd, index=index, has_ipv6=has_ipv6)
+    return _split(((False, steps),))[0]
 
 
 @lru_cache
 def _template(
-    ifname: str, mtu: int, netns_fd: int, routes: tuple[IPNetwork, ...], *, has_ipv6: bool
-) -> tuple[tuple[bool, int, list[bytes]], ...]:
-    """All batches but the alias, in parts, with marks in place of what is another pod's.
-
-    For packing them anew takes longer than the kernel takes for most of them.
-    """
+    ifname: str, routes: tuple[IPNetwork, ...] | None, count: int, *, has_ipv6: bool
+) -> tuple[_Template, ...]:
+    """What comes between the pair, which has so many messages, and the alias. `routes`: None for a default."""
     index = int.from_bytes(_INDEX, sys.byteorder)
     address = PodAddress(IPv4Address(_IPV4), IPv6Address(_IPV6) if has_ipv6 else None)
-    order, name = Order("", -1, ifname, address, mtu, mac=_MAC.hex(":"), is_default=False, mesh=routes), _NAME.decode()
+    order = Order("", -1, ifname, 0, mac=_MAC.hex(":"), is_default=routes is None, mesh=routes or ())
     steps = (
-        (False, pair_steps(order, name, netns_fd=netns_fd, index=index)),
-        (True, pod_steps(order, index + 1).all()),
-        (False, host_steps(order, name, index, address, replaces=False)),
+        (True, pod_steps(order, address, index + 1).all()),
+        (False, host_steps(order, _NAME.decode(), index, address, replaces=False)),
     )
-    return tuple((one.is_inside, one.last, _MARKS.split(one.packed)) for one in _pack(steps))
+    return _split(steps, count)
 
 
-def pair_steps(order: Order, name: str, *, netns_fd: int, index: int = 0) -> tuple[Message, ...]:
+def _split(steps: Sequence[tuple[bool, Sequence[Message]]], count: int = 0) -> tuple[_Template, ...]:
+    return tuple(_Template(one.is_inside, one.last, _MARKS.split(one.packed)) for one in _pack(steps, count))
+
+
+def pair_steps(order: Order, name: str, *, netns_fd: int, has_ipv6: bool, index: int = 0) -> tuple[Message, ...]:
     """The pair; it has no alias yet, which marks it as half made. Index 0: the kernel chooses both ends'."""
     peer = Peer(name=order.ifname, mac=order.pod_mac, netns_fd=netns_fd, index=index and index + 1)
     return (
         podmessage.add_veth(name, mac=HOST_MAC, mtu=order.mtu, peer=peer, index=index),
         # Before the pod's end is up: then a link-local address would be made up for this one.
-        podmessage.configure_link(name, ipv4=_HOST_IPV4, ipv6=order.address.ipv6 is not None),
+        podmessage.configure_link(name, ipv4=_HOST_IPV4, ipv6=has_ipv6),
     )
 
 
-def pod_steps(order: Order, index: int) -> PodSteps:
+def pod_steps(order: Order, address: PodAddress, index: int) -> PodSteps:
     """The pod's end comes up, with its addresses, its gateways, and what is routed this way."""
-    address = order.address
-    networks = _networks(order)
+    networks = _networks(order, address)
     first, ipv6 = ((), ()) if address.ipv6 is None else _ipv6_steps(order.ifname, index, address.ipv6)
     routes = tuple(gateway_route(index, network) for network in networks)
     return PodSteps(first, _ipv4_steps(index, address.ipv4), ipv6, routes, networks)
@@ -199,9 +248,9 @@ def alias_step(order: Order, index: int) -> Message:
     return podmessage.set_alias(index, alias_of(order.ident, order.label))
 
 
-def _networks(order: Order) -> tuple[IPNetwork, ...]:
-    families = {one.version for one in order.address.all()}
-    return tuple(one for one in (EVERYWHERE if order.is_default else order.mesh) if one.version in families)
+def _networks(order: Order, address: PodAddress) -> tuple[IPNetwork, ...]:
+    networks = EVERYWHERE if order.is_default else order.mesh
+    return networks if address.ipv6 is not None else tuple(one for one in networks if one.version == 4)
 
 
 def _ipv4_steps(index: int, address: IPv4Address) -> tuple[Message, ...]:
@@ -223,9 +272,9 @@ def _ipv6_steps(ifname: str, index: int, address: IPv6Address) -> tuple[tuple[Me
     )
 
 
-def _pack(batches: Sequence[tuple[bool, Sequence[Message]]]) -> tuple[Batch, ...]:
-    """Numbered through all of them, so that a reply tells its batch."""
-    packed, count = [], 0
+def _pack(batches: Sequence[tuple[bool, Sequence[Message]]], count: int) -> tuple[Batch, ...]:
+    """Numbered through all of them, after so many before, so that a reply tells its batch."""
+    packed = []
     for is_inside, messages in batches:
         last = count + len(messages)
         rest = [

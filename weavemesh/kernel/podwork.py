@@ -8,7 +8,7 @@ address free for another; the devices themselves, which take the kernel 15 ms or
 import errno
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from ipaddress import IPv4Address
 
 from msgspec.structs import replace
@@ -38,55 +38,85 @@ Outcomes = Sequence[NetlinkError | None]
 
 _SYSCTL_IPV6 = PROC_SYS / "net/ipv6/conf"
 _ALWAYS = b"2"  # accept_ra
+_OFF = b"0"  # disable_ipv6
 _SETTING_BYTES_MAX = 64
 _NO_IPV6 = (errno.EACCES, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 """How the kernel refuses an IPv6 address where IPv6 is switched off, or was never there."""
 
 
-def attach(order: Order) -> WiredPod:
+class NewDevices:
+    """The settings of a namespace for devices to come, which a plan depends on: those of the thread that made this.
+
+    They are asked for at every ADD, and so kept open; what is read is what they are now.
+    """
+
+    def __init__(self) -> None:
+        self._settings = {key: self._open(key) for key in ("disable_ipv6", "accept_ra")}
+
+    @property
+    def have_ipv6(self) -> bool:
+        """Whether they can have an IPv6 address."""
+        return self._read("disable_ipv6") == _OFF
+
+    @property
+    def need_more(self) -> bool:
+        """Whether netlink messages alone do not make an attachment."""
+        return self._read("accept_ra") == _ALWAYS
+
+    def close(self) -> None:
+        """Looks no more."""
+        while self._settings:
+            _, descriptor = self._settings.popitem()
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _open(self, key: str) -> int | None:
+        try:
+            return os.open(f"{_SYSCTL_IPV6}/default/{key}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # a host without IPv6
+            return None
+
+    def _read(self, key: str) -> bytes | None:
+        descriptor = self._settings[key]
+        return None if descriptor is None else os.pread(descriptor, _SETTING_BYTES_MAX, 0).strip()
+
+
+def attach(order: Order, address: PodAddress) -> WiredPod:
     """Makes the attachment whole or not at all. InterfaceExists; WiringFailed."""
-    order = _fit(order)
+    address = _fit(address)
     with _enter(order) as inside, RouteSocket() as outside:
         try:
-            pair = _make_pair(order, inside=inside, outside=outside)
+            pair = _make_pair(order, address, inside=inside, outside=outside)
         except OSError as error:
             raise WiringFailed(f"cannot {error}") from error
-        return _wire(order, pair, None, inside=inside, outside=outside)
+        return _wire(order, address, pair, None, inside=inside, outside=outside)
 
 
-def plan(order: Order, *, index: int, netns_fd: int) -> Plan | None:
-    """How another can make the attachment; None if this host needs more than messages for it. Takes microseconds."""
-    order = _fit(order)
-    if order.address.ipv6 and _default_of_ipv6("accept_ra") == _ALWAYS:
-        return None
-    return podplan.plan(order, index=index, netns_fd=netns_fd)
-
-
-def undo(made: Plan) -> None:
-    """Deletes what was made by a plan, if anything was, and nothing else of that name. WiringFailed."""
+def undo(ident: str, index: int) -> None:
+    """Deletes what was made by a plan with this index, if anything was, and nothing else of that name. WiringFailed."""
     with RouteSocket() as outside:
         try:
-            link = outside.link(made.pod.host_ifname)
-            if link is not None and link.index == made.index:
+            link = outside.link(host_ifname(ident))
+            if link is not None and link.index == index:
                 outside.perform(podmessage.delete_link(link.name))
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise WiringFailed(f"cannot {error}") from error
 
 
-def attach_after(failed: Plan, order: Order, replies: bytes) -> WiredPod:
+def attach_after(failed: Plan, order: Order, address: PodAddress, replies: bytes) -> WiredPod:
     """As `attach`, after a plan that did not succeed, with the replies to it; goes on where only the pod's part failed,
     which is where others have routes or IPv6 is switched off. InterfaceExists; WiringFailed.
     """
-    order = _fit(order)
-    outcomes = _outcomes_in_pod(failed, order, replies)
+    address = _fit(address)
+    outcomes = _outcomes_in_pod(failed, order, address, replies)
     if outcomes is not None:
         with _enter(order) as inside, RouteSocket() as outside:
             pair = _look(failed.pod.host_ifname, outside)
             if pair is not None and pair.index == failed.index:
-                return _wire(order, pair, outcomes, inside=inside, outside=outside)
-    undo(failed)
-    return attach(order)
+                return _wire(order, address, pair, outcomes, inside=inside, outside=outside)
+    undo(order.ident, failed.index)
+    return attach(order, address)
 
 
 def retire(name: str, address: PodAddress | None) -> bool:
@@ -160,10 +190,10 @@ def list_pod_links() -> tuple[PodLink, ...]:
         raise WiringFailed(f"cannot {error}") from error
 
 
-def _make_pair(order: Order, *, inside: RouteSocket, outside: RouteSocket) -> Link:
+def _make_pair(order: Order, address: PodAddress, *, inside: RouteSocket, outside: RouteSocket) -> Link:
     """The host's end of the new pair; it has no alias yet, which marks it as half-made."""
     name = host_ifname(order.ident)
-    make = podplan.pair_steps(order, name, netns_fd=order.netns_fd)
+    make = podplan.pair_steps(order, name, netns_fd=order.netns_fd, has_ipv6=address.ipv6 is not None)
     outcomes, link = outside.attempt_and_look(*make, name=name)
     if outcomes[0] and outcomes[0].errno == errno.EEXIST:
         _clear_leftover(name, order.ifname, inside=inside, outside=outside)
@@ -188,15 +218,21 @@ def _clear_leftover(name: str, ifname: str, *, inside: RouteSocket, outside: Rou
 
 
 def _wire(
-    order: Order, pair: Link, outcomes: Outcomes | None, *, inside: RouteSocket, outside: RouteSocket
+    order: Order,
+    address: PodAddress,
+    pair: Link,
+    outcomes: Outcomes | None,
+    *,
+    inside: RouteSocket,
+    outside: RouteSocket,
 ) -> WiredPod:
     """Both ends of a new pair; `outcomes` are those of the steps in the pod if they have been taken already."""
     assert pair.peer_index is not None, "a pair has two ends"
     try:
-        steps = podplan.pod_steps(order, pair.peer_index)
+        steps = podplan.pod_steps(order, address, pair.peer_index)
         if outcomes is None:
             outcomes = inside.attempt(*steps.all())
-        address, routes = _settle(order, pair.peer_index, steps, outcomes, inside)
+        address, routes = _settle(order, address, pair.peer_index, steps, outcomes, inside)
         _wire_host(order, pair, address, outside)
     except OSError as error:
         with suppress(OSError):
@@ -206,13 +242,12 @@ def _wire(
 
 
 def _settle(
-    order: Order, index: int, steps: PodSteps, outcomes: Outcomes, inside: RouteSocket
+    order: Order, address: PodAddress, index: int, steps: PodSteps, outcomes: Outcomes, inside: RouteSocket
 ) -> tuple[PodAddress, tuple[IPNetwork, ...]]:
     """Which addresses the pod has now (IPv6 may be switched off there), and what is routed this way.
 
     Everything goes through the gateway, or, if something else is the default already, what belongs to the mesh.
     """
-    address = order.address
     ipv6_at = len(steps.first) + len(steps.ipv4)
     routes_at = ipv6_at + len(steps.ipv6)
     _raise_first(outcomes[len(steps.first) : ipv6_at])
@@ -231,10 +266,10 @@ def _settle(
     return address, (*routed, *mesh)
 
 
-def _outcomes_in_pod(plan: Plan, order: Order, replies: bytes) -> Outcomes | None:
+def _outcomes_in_pod(plan: Plan, order: Order, address: PodAddress, replies: bytes) -> Outcomes | None:
     """How the steps in the pod went; None if they were not all taken, or there is no pair to go on with."""
-    pair, pod = plan.batches[:2]
-    messages = podplan.pod_steps(order, plan.index + 1).all()
+    pair, pod = plan.pair, plan.rest[0]
+    messages = podplan.pod_steps(order, address, plan.index + 1).all()
     failures: list[NetlinkError | None] = [None] * len(messages)
     for kind, _, number, body in podmessage.unpack(replies):
         if kind != podmessage.ERROR:
@@ -277,7 +312,7 @@ def _was_there(outcome: NetlinkError | None) -> bool:
 def _wire_host(order: Order, pair: Link, address: PodAddress, outside: RouteSocket) -> None:
     """The host's end; the alias last of all."""
     messages = podplan.host_steps(order, pair.name, pair.index, address)
-    if address.ipv6 and _default_of_ipv6("accept_ra") == _ALWAYS:
+    if address.ipv6 and _needs_more():
         (_SYSCTL_IPV6 / pair.name / "accept_ra").write_text("0")  # a pod is no router of the host's
     outside.perform(*messages, podplan.alias_step(order, pair.index))
 
@@ -309,20 +344,12 @@ def _raise_first(outcomes: Sequence[NetlinkError | None]) -> None:
             raise failure
 
 
-def _fit(order: Order) -> Order:
-    """Without an IPv6 address if a new device of the host can have none."""
-    if order.address.ipv6 is None or _default_of_ipv6("disable_ipv6") == b"0":
-        return order
-    return replace(order, address=replace(order.address, ipv6=None))
+def _fit(address: PodAddress) -> PodAddress:
+    """Without IPv6 if a new device of the host can have none."""
+    with closing(NewDevices()) as new:
+        return address if address.ipv6 is None or new.have_ipv6 else replace(address, ipv6=None)
 
 
-def _default_of_ipv6(key: str) -> bytes | None:
-    """A setting of devices to come; by the shortest way, for it is asked at every ADD."""
-    try:
-        descriptor = os.open(f"{_SYSCTL_IPV6}/default/{key}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return os.read(descriptor, _SETTING_BYTES_MAX).strip()
-    finally:
-        os.close(descriptor)
+def _needs_more() -> bool:
+    with closing(NewDevices()) as new:
+        return new.need_more

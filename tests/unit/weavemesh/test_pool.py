@@ -237,7 +237,17 @@ def test_the_published_ring_is_the_one_on_disk(monkeypatch: pytest.MonkeyPatch) 
         disk = Disk()
         async with running(open_pool(disk)) as pool:
             await pool.allocate("first", deadline_s=5)
+            await asyncio.sleep(0)  # who waits for an address is told before others hear how many there are left
             assert (pool.digest(), pool.state()) == (pool.allocator.digest(), pool.allocator.state())
+            disk.is_full = True
+            before = pool.state()
+            await pool.promise("second", deadline_s=5)
+            durable = pool.durable()
+            assert pool.state() == before, "nothing is published that a crash would undo"
+            disk.is_full = False
+            await durable
+            await asyncio.sleep(0)
+            assert pool.state() == pool.allocator.state()
 
     asyncio.run(scenario())
 
@@ -249,11 +259,15 @@ def test_a_promise_is_made_at_once_and_durable_when_the_disk_has_it() -> None:
             disk.is_full = True
             address = await pool.promise("a", deadline_s=5)
             assert await pool.promise("a", address, deadline_s=5) == address
-            durable = asyncio.get_running_loop().create_task(pool.durable())
-            await asyncio.sleep(0)
-            assert not durable.done()
-            disk.is_full = False
-            await durable
+            async with asyncio.TaskGroup() as group:
+
+                async def until_durable() -> None:
+                    await pool.durable()
+
+                durable = group.create_task(until_durable())
+                await asyncio.sleep(0)
+                assert not durable.done()
+                disk.is_full = False
             assert pool.address_of("a") == address
             with pytest.raises(AllocationRefused, match="already has"):
                 await pool.promise("a", address + 1, deadline_s=5)

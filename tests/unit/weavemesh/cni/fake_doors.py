@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -19,11 +19,12 @@ from weavemesh.kernel.podmodel import (
     Order,
     PodAddress,
     PodLink,
+    StillWired,
     WiredPod,
     WiringFailed,
     host_ifname,
 )
-from weavemesh.kernel.podplan import Batch, Player
+from weavemesh.kernel.podplan import Batch, Outcome, Player
 from weavemesh.podaddress import AddressUnfit
 from weavemesh.pool import AllocationRefused, NotDurable
 
@@ -103,29 +104,46 @@ class FakeWiring:
     checked: list[PodAddress] = field(default_factory=list)
     checked_ifnames: list[str] = field(default_factory=list)
     before_attach: Callable[[], None] | None = None
+    is_stuck: bool = False
+    """What was wired cannot be undone."""
     unfinished: set[str] = field(default_factory=set)
     """Names of host ends that bear no ident."""
     batches: tuple[Batch, ...] = (Batch(False, 1, b"out"), Batch(True, 2, b"in"))
     """What a player is given to play."""
-    replies: list[bytes] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
 
     async def attach(
-        self, order: Order, *, player: Player | None = None, meanwhile: Callable[[WiredPod], None] | None = None
+        self,
+        order: Order,
+        promise: Callable[[], Awaitable[PodAddress]],
+        settle: Callable[[WiredPod], Awaitable[bytes]],
+        *,
+        player: Player | None = None,
     ) -> WiredPod:
         os.fstat(order.netns_fd)  # OSError if somebody closed it too early
-        if self.before_attach:
-            self.before_attach()
-        await asyncio.sleep(0)
-        if player is not None:
-            self.replies.append(await player.play(self.batches))
-        if self.failure:
-            raise self.failure
-        if order.ident in self.wired:
-            raise InterfaceExists(order.ifname)
-        routes = EVERYWHERE if order.is_default else order.mesh
-        pod = WiredPod(host_ifname(order.ident), HOST_MAC, order.pod_mac, order.mtu, order.address, routes)
-        if meanwhile is not None:
-            meanwhile(pod)
+        try:
+            if player is not None:
+                player.send(self.batches[:1])
+            address = await promise()
+            if self.before_attach:
+                self.before_attach()
+            await asyncio.sleep(0)
+            if self.failure:
+                raise self.failure
+            if order.ident in self.wired:
+                raise InterfaceExists(order.ifname)
+            routes = EVERYWHERE if order.is_default else order.mesh
+            pod = WiredPod(host_ifname(order.ident), HOST_MAC, order.pod_mac, order.mtu, address, routes)
+            answer = await settle(pod)
+            if player is not None:
+                player.send(self.batches[1:])
+                self.outcomes.append(await player.end(answer))
+        except BaseException:
+            if player is not None:
+                await player.stop()
+            if self.is_stuck:
+                raise StillWired("device busy") from None
+            raise
         self.wired[order.ident] = pod
         self.orders[order.ident] = order
         return pod

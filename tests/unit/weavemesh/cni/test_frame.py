@@ -15,11 +15,12 @@ from weavemesh.cni.frame import (
     decode_answer,
     decode_outcome,
     decode_request,
+    encode_end,
     encode_plan,
     encode_request,
     request_bytes,
 )
-from weavemesh.kernel.podplan import Batch
+from weavemesh.kernel.podplan import Batch, Outcome
 
 names = st.text(st.characters(codec="ascii", categories=["Lu"]), min_size=1)
 values = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
@@ -97,20 +98,25 @@ def test_an_answer_is_its_status_and_its_text() -> None:
     [("7", 7), ("0", 0), ("", None), ("-1", None), ("x", None), ("9" * 30, None), ("\u0663", None)],
 )
 def test_an_offer_to_play_is_a_variable(variable: str, offer: int | None) -> None:
-    assert decode_request(encode_call({"WEAVEMESH_PLAYS": variable}, b""), []).offer == offer
+    assert decode_request(encode_call({"WEAVEMESH_PLAYS_PARTS": variable}, b""), []).offer == offer
     assert decode_request(encode_call({}, b""), []).offer is None
 
 
 def test_a_plan_is_its_batches_in_order() -> None:
-    frame = encode_plan((Batch(False, 2, b"out"), Batch(True, 5, b"inside")))
+    frame = encode_plan((Batch(False, 2, b"out"), Batch(True, 5, b"inside")), cpu=7)
     body = b"\0\0\0\0\0\0\0\2\0\0\0\3out\0\0\0\1\0\0\0\5\0\0\0\6inside"
-    assert frame == b"WMP1\0\0\0\2" + struct.pack(">I", len(body)) + body
+    assert frame == b"WMP2\0\0\0\7" + struct.pack(">I", len(body)) + body
+
+
+def test_the_end_of_a_plan_brings_an_answer_or_none() -> None:
+    assert encode_end(b"hi") == b"WME2\0\0\0\0\0\0\0\2hi"
+    assert encode_end(b"") == b"WME2" + bytes(8)
 
 
 def test_an_outcome_is_whole_or_none_or_refused() -> None:
-    frame = struct.pack(">4sII", b"WMO1", 0, 3) + b"abc"
-    assert decode_outcome(frame) == b"abc"
+    frame = struct.pack(">4sII", b"WMO2", 17, 3) + b"abc"
+    assert decode_outcome(frame) == Outcome(17, b"abc")
     assert all(decode_outcome(frame[:size]) is None for size in range(len(frame)))
-    for wrong in (frame + b"d", b"WMX1" + frame[4:], struct.pack(">4sII", b"WMO1", 0, REPLIES_BYTES_MAX + 1)):
+    for wrong in (frame + b"d", b"WMX1" + frame[4:], struct.pack(">4sII", b"WMO2", 0, REPLIES_BYTES_MAX + 1)):
         with pytest.raises(FrameError):
             decode_outcome(wrong)

@@ -320,6 +320,15 @@ def test_an_address_that_cannot_be_kept_is_not_given() -> None:
     assert doors.is_empty()
 
 
+def test_an_address_whose_veth_cannot_be_undone_stays_with_it() -> None:
+    doors = Doors()
+    doors.addresses.is_disk_full = doors.wiring.is_stuck = True
+    with netns() as fd:
+        (answer,) = perform(doors, call("ADD", netns_fd=fd))
+    assert code_of(answer) == 5
+    assert doors.addresses.held == {IDENT: FIRST}, "a DEL or the collector frees both"
+
+
 def test_later_in_a_chain_the_result_is_what_came_and_ours() -> None:
     doors = Doors()
     before = {

@@ -176,6 +176,40 @@ def test_more_calls_than_there_are_slots_wait_for_their_turn(tmp_path: Path) -> 
     asyncio.run(main())
 
 
+async def play(path: Path, *, failure: int) -> bytes:
+    """An ADD of an executable that plays its plan, until the agent says no more: all that it heard."""
+    frame = encode_call(environment("ADD", WEAVEMESH_PLAYS_PARTS="5"), config(), flags=3)
+    with await connect(path) as connection, netns() as fd:
+        own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        socket.send_fds(connection, [frame], [own, fd])
+        os.close(own)
+        heard = b""
+        while b"WME2" not in heard:
+            chunk = await asyncio.get_running_loop().sock_recv(connection, 65536)
+            assert chunk, heard
+            heard += chunk
+        connection.send(ANSWER_HEADER.pack(b"WMO2", failure, 0))
+        while failure and (chunk := await asyncio.get_running_loop().sock_recv(connection, 65536)):
+            heard += chunk
+    return heard
+
+
+def test_an_executable_that_plays_has_its_answer_with_the_end_of_the_plan(tmp_path: Path) -> None:
+    async def main() -> None:
+        doors = Doors()
+        async with serving(tmp_path, doors) as path:
+            heard = await play(path, failure=0)
+            assert heard.count(b"WMP2") == 2 and b"WMA1" not in heard
+            assert json.loads(heard[heard.index(b"WME2") + ANSWER_HEADER.size :])["ips"]
+            assert await ask(path, "DEL", CNI_CONTAINERID="other") == (0, b"")
+            assert list(doors.wiring.wired), "that it hung up with its answer undoes nothing"
+            assert await ask(path, "DEL") == (0, b"")
+            assert (await play(path, failure=17)).count(b"WMA1") == 1, "it is told apart from a plan that failed"
+            assert [one.failure for one in doors.wiring.outcomes] == [0, 17]
+
+    asyncio.run(main())
+
+
 def test_a_bug_in_one_call_does_not_end_the_agent(tmp_path: Path) -> None:
     def bug() -> None:
         raise ZeroDivisionError

@@ -1,4 +1,3 @@
-import struct
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import given
@@ -18,7 +17,6 @@ orders = st.builds(
     ident=st.text(min_size=1, max_size=300),
     netns_fd=st.just(-1),
     ifname=ifnames,
-    address=addresses,
     mtu=st.integers(1280, 65535),
     label=st.text(max_size=50),
     mac=st.none() | st.just("02:00:00:00:00:07"),
@@ -26,7 +24,8 @@ orders = st.builds(
     mesh=st.just(MESH) | st.just(()),
 )
 indexes = st.integers(INDEX_MIN // 2, INDEX_MAX // 2 - 1).map(lambda half: 2 * half)
-ORDER = Order("net/c1/eth0", -1, "eth0", PodAddress(IPv4Address("10.32.0.5"), IPv6Address("fd57::a20:5")), 1380)
+ORDER = Order("net/c1/eth0", -1, "eth0", 1380)
+ADDRESS = PodAddress(IPv4Address("10.32.0.5"), IPv6Address("fd57::a20:5"))
 
 
 def packed(messages: tuple[podmessage.Message, ...], first: int) -> bytes:
@@ -35,52 +34,40 @@ def packed(messages: tuple[podmessage.Message, ...], first: int) -> bytes:
     return b"".join(podmessage.pack(one, first + i, flags=flags[i]) for i, one in enumerate(messages))
 
 
-def reply(number: int, *, code: int = 0) -> bytes:
-    body = struct.pack("=i", -code) + bytes(16)
-    return podmessage.HEADER.pack(16 + len(body), podmessage.ERROR, 0, number, 0) + body
-
-
-@given(order=orders, index=indexes, netns_fd=st.integers(0, 1000))
-def test_a_plan_has_the_same_bytes_as_its_messages(order: Order, index: int, netns_fd: int) -> None:
+@given(order=orders, address=addresses, index=indexes, netns_fd=st.integers(0, 1000), has_ipv6=st.booleans())
+def test_a_plan_has_the_same_bytes_as_its_messages(
+    *, order: Order, address: PodAddress, index: int, netns_fd: int, has_ipv6: bool
+) -> None:
+    plan = podplan.plan(podplan.draft(order, index=index, netns_fd=netns_fd, has_ipv6=has_ipv6), address)
+    if not has_ipv6:
+        address = PodAddress(address.ipv4, None)
     name = host_ifname(order.ident)
     batches = (
-        podplan.pair_steps(order, name, netns_fd=netns_fd, index=index),
-        podplan.pod_steps(order, index + 1).all(),
-        podplan.host_steps(order, name, index, order.address, replaces=False),
+        podplan.pair_steps(order, name, netns_fd=netns_fd, has_ipv6=has_ipv6, index=index),
+        podplan.pod_steps(order, address, index + 1).all(),
+        podplan.host_steps(order, name, index, address, replaces=False),
         (podplan.alias_step(order, index),),
     )
     first = 1
-    for batch, messages in zip(podplan.plan(order, index=index, netns_fd=netns_fd).batches, batches, strict=True):
+    for batch, messages in zip((plan.pair, *plan.rest), batches, strict=True):
         assert batch.packed == packed(messages, first)
         first += len(messages)
         assert batch.last == first - 1
+    assert (plan.pod.host_ifname, plan.pod.mac, plan.pod.address) == (name, order.pod_mac, address)
 
 
 def test_on_the_host_a_plan_replaces_no_route() -> None:
-    steps = podplan.host_steps(ORDER, "wmv", INDEX_MIN, ORDER.address, replaces=False)
+    steps = podplan.host_steps(ORDER, "wmv", INDEX_MIN, ADDRESS, replaces=False)
     routes = [one for one in steps if one.what.startswith("route")]
     assert len(routes) == 2 and not any(one.flags & REPLACE for one in routes)
-    assert podplan.plan(ORDER, index=INDEX_MIN, netns_fd=3).pod.routes == EVERYWHERE
 
 
-def test_a_plan_is_done_when_its_last_message_is_and_nothing_failed() -> None:
-    plan = podplan.plan(ORDER, index=INDEX_MIN, netns_fd=3)
-    lasts = [batch.last for batch in plan.batches]
-    assert [batch.is_inside for batch in plan.batches] == [False, True, False, False]
-    replies = [reply(last) for last in lasts]
-    assert plan.is_done_by(b"".join(replies))
-    assert not any(plan.is_done_by(b"".join(replies[:count])) for count in range(len(replies)))
-    assert not plan.is_done_by(reply(lasts[0] + 1, code=17) + b"".join(replies))
-
-
-@given(garbage=st.binary(max_size=200))
-def test_garbage_is_no_success(garbage: bytes) -> None:
-    plan = podplan.plan(ORDER, index=INDEX_MIN, netns_fd=3)
-    if reply(plan.batches[-1].last)[16:20] not in garbage:
-        assert not plan.is_done_by(garbage)
+def test_a_plan_says_what_the_pod_will_be() -> None:
+    plan = podplan.plan(podplan.draft(ORDER, index=INDEX_MIN, netns_fd=3, has_ipv6=True), ADDRESS)
+    assert [batch.is_inside for batch in (plan.pair, *plan.rest)] == [False, True, False, False]
+    assert plan.pod.routes is EVERYWHERE
 
 
 def test_without_ipv6_nothing_of_it_is_made() -> None:
-    order = Order("net/c1/eth0", -1, "eth0", PodAddress(ORDER.address.ipv4, None), 1380)
-    steps = podplan.pod_steps(order, 7)
+    steps = podplan.pod_steps(ORDER, PodAddress(ADDRESS.ipv4, None), 7)
     assert (steps.first, steps.ipv6, steps.networks) == ((), (), EVERYWHERE[:1])

@@ -54,8 +54,7 @@ class Dialler:
         if self.targets.failed(target, reason, now):
             return
         self.discovery.failed(target, reason, now)
-        if not self._links.peer_count() and not self.discovery.has_hope():
-            self.targets.hasten(now)
+        self._return_to_who_referred_us(now)
 
     def unlinked(self, link: Link, reason: str, *, is_reachable: bool, now: float) -> None:
         """Note that a link is gone; only the last one to its peer matters."""
@@ -72,6 +71,7 @@ class Dialler:
             now=now,
         )
         self.discovery.unlinked(link.peer, None if link.is_spared else reason, lived_s=lived_s, now=now)
+        self._return_to_who_referred_us(now)
 
     def dial_targets(self, is_reachable: Callable[[PeerName], bool], now: float) -> None:
         """Dial the targets that are due."""
@@ -105,6 +105,11 @@ class Dialler:
         peers = [peer for peer in self._store if peer not in (but, self._me) and is_reachable(peer)]
         drawn = self._rng.sample(peers, min(OTHERS_MAX, len(peers)))
         return tuple(addresses[0] for peer in drawn if (addresses := self._known_addresses(peer)))
+
+    def _return_to_who_referred_us(self, now: float) -> None:
+        """If nobody is left who was named instead."""
+        if not self._links.peer_count() and not self.discovery.has_hope():
+            self.targets.hasten(now)
 
     def _room(self) -> int:
         return LINKS_MAX - len(self._links)

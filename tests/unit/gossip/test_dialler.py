@@ -86,3 +86,11 @@ def test_the_full_one_is_dialled_again_as_soon_as_all_that_it_named_have_failed(
     assert "dial hub:1" not in talk.page()
     talk.fail("dan:1")
     assert "dial hub:1" in talk.page()
+
+
+def test_the_full_one_is_dialled_again_where_the_one_that_it_named_is_full_too_and_names_nobody() -> None:
+    talk = refused("cat:1")
+    talk.open(2, "cat", target="cat:1")
+    talk.forget()
+    talk.say(2, wire.Bye("no room", wire.ByeCode.BUSY, ()))
+    assert "dial hub:1" in talk.page()

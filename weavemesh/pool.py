@@ -19,6 +19,7 @@ from msgspec import Struct
 
 import ipam_crdt
 from ipam_crdt import Allocator, Owner, Roster
+from weavemesh.burst import interval_after
 from weavemesh.driver import Driver
 from weavemesh.errand import ErrandThread
 from weavemesh.error import UserError
@@ -30,7 +31,7 @@ SAVE_RETRY_S = 1.0
 
 PACE_S = 0.2
 """Between two writes for which nobody here waits: while a mesh forms there is news all the time, and who still waits
-for an address gets it by a message to him alone.
+for an address gets it by a message to him alone. On a starved host it is more.
 """
 CHANGE_DEADLINE_S = 10.0
 """How long who asks for a change waits for the disk; a write takes milliseconds."""
@@ -117,7 +118,7 @@ class AddressPool:
         """Is being written and told."""
         self._is_behind = False
         """How much is free, as it is on disk, is not published."""
-        self._performed_at = -inf
+        self._rests_until = -inf
         self._changed = asyncio.Event()
         self._to_tell: set[asyncio.Future[None]] = set()
         self._has_ended = False
@@ -247,6 +248,7 @@ class AddressPool:
                 await self._has_news.wait()
             if self._batch is None:
                 await self._keep_pace()
+            began = asyncio.get_running_loop().time()
             batch = self._begin()
             if batch.snapshot is not None:
                 await self._make_durable(batch)
@@ -263,7 +265,8 @@ class AddressPool:
             await asyncio.sleep(0)  # who was told goes first
             self._publish()
             if batch.outputs:
-                self._performed_at = asyncio.get_running_loop().time()
+                now = asyncio.get_running_loop().time()
+                self._rests_until = now + interval_after(now - began, at_least_s=PACE_S)
                 self._wake()
 
     def _begin(self) -> _Batch:
@@ -297,7 +300,7 @@ class AddressPool:
     async def _keep_pace(self) -> None:
         """Wait until the next batch is due, or somebody waits for what has just come."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._performed_at + PACE_S - asyncio.get_running_loop().time()):
+            async with asyncio.timeout(self._rests_until - asyncio.get_running_loop().time()):
                 await self._is_awaited.wait()
 
     def _present(self) -> Published:

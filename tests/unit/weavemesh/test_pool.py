@@ -1,6 +1,7 @@
 """The pool answers those who wait, and nothing leaves it before the state that it relies on is on disk."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
@@ -23,8 +24,10 @@ class Disk:
     def __init__(self) -> None:
         self.snapshots: list[bytes] = []
         self.is_full = False
+        self.takes_s = 0.0
 
     def save(self, snapshot: bytes) -> None:
+        time.sleep(self.takes_s)
         if self.is_full:
             raise UserError("the disk is full", remedy="make room")
         self.snapshots.append(snapshot)
@@ -292,6 +295,35 @@ def test_a_burst_of_news_is_one_write_and_one_announcement_and_who_waits_is_not_
             await pool.durable()
             assert len(announced) == 1
             assert len(disk.snapshots) == writes + 1
+
+    asyncio.run(scenario())
+
+
+def test_news_rests_for_longer_the_longer_the_last_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "PACE_S", 0.01)
+    took: list[float] = []
+
+    def for_ever(took_s: float, *, at_least_s: float) -> float:
+        assert at_least_s == pool_module.PACE_S
+        took.append(took_s)
+        return 3600.0
+
+    monkeypatch.setattr(pool_module, "interval_after", for_ever)
+
+    async def scenario() -> None:
+        disk = Disk()
+        async with running(open_pool(disk)) as pool:
+            await pool.durable()
+            took.clear()
+            disk.takes_s = 0.1
+            await pool.promise("a", None, deadline_s=5)
+            await pool.durable()
+            assert await pool.until(lambda: bool(took), deadline_s=5)
+            writes = len(disk.snapshots)
+            hear_of_another(pool)
+            await asyncio.sleep(0.3)
+            assert len(disk.snapshots) == writes, "it rests for longer than PACE_S"
+        assert took[-1] >= 0.9 * disk.takes_s
 
     asyncio.run(scenario())
 

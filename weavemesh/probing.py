@@ -89,6 +89,8 @@ class TunnelProbes:
         self._hear, self._resized = hear, resized
         self._octets: Counter[str] = Counter()
         self._addresses: Mapping[ProbeName, IPv4Address] = {}
+        self._names: dict[str, ProbeName] = {}
+        """The same the other way round."""
         self._unsent: asyncio.Queue[tuple[bytes, str]] = asyncio.Queue()
         self._driver: Driver[ProbeInput, ProbeOutput] = Driver(prober, self._perform)
         self._mtu_driver: Driver[MtuInput, MtuOutput] = Driver(mtus, self._perform_sizing)
@@ -96,6 +98,7 @@ class TunnelProbes:
     def watch(self, addresses: Mapping[ProbeName, IPv4Address]) -> None:
         """Probe exactly these peers from now on."""
         self._addresses = addresses
+        self._names = {str(address): name for name, address in addresses.items()}
         self._mtu_driver.feed(ProbeTargets(addresses))
         self._driver.feed(ProbeTargets(addresses))
 
@@ -165,11 +168,18 @@ class TunnelProbes:
                 self._count(answer, address)
                 await endpoint.send(answer, (address, port))
                 if port == PROBE_PORT and (rtt_s := told_rtt_s(content)) is not None:
-                    self._driver.feed(QuestionHeard(IPv4Address(address), rtt_s))
+                    self._heard(self._names.get(address), rtt_s)
             elif kind == _ANSWER and port == PROBE_PORT:
                 answered = ProbeAnswered(nonce, IPv4Address(address))
                 self._mtu_driver.feed(answered)
                 self._driver.feed(answered)
+
+    def _heard(self, peer: ProbeName | None, rtt_s: float) -> None:
+        """The other end has asked: that stands for our next question, unless it is to be a long one."""
+        if peer is not None and self.mtus.question_octets(peer) == 0:
+            heard = QuestionHeard(peer, rtt_s)
+            self._mtu_driver.feed(heard)
+            self._driver.feed(heard)
 
     def _count(self, content: bytes, address: str) -> None:
         self._octets[address] += counted_octets(HEADERS_OCTETS + len(content))

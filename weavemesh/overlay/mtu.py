@@ -40,7 +40,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from weavemesh.overlay.probe import ProbeAnswered, ProbeName, ProbeTargets, TunnelsInUse
+from weavemesh.overlay.probe import ProbeAnswered, ProbeName, ProbeTargets, QuestionHeard, TunnelsInUse
 from weavemesh.overlay.purse import Purse
 from weavemesh.overlay.sizing import FILL_OCTETS, Round, Sizing, below, between
 
@@ -63,7 +63,7 @@ DEAF_ROUNDS = 3
 DEAF_INTERVAL_S = 15.0
 """Until who has answered long questions before is asked again."""
 SHORT_BETWEEN = 3
-"""Short questions between long ones through a tunnel that is not in use."""
+"""Short questions, of either end, between long ones of this one through a tunnel that is not in use."""
 LATE_S = 0.02
 """If this host comes so late to its own timer, answers may be waiting to be read: they are read before it goes on."""
 PURSE_MAX = 64.0
@@ -90,7 +90,7 @@ class PathChanged(Struct, frozen=True):
     peer: ProbeName
 
 
-MtuInput = ProbeTargets | TunnelsInUse | QuestionSent | ProbeAnswered | PathChanged
+MtuInput = ProbeTargets | TunnelsInUse | QuestionSent | QuestionHeard | ProbeAnswered | PathChanged
 
 
 class SendSized(Struct, frozen=True):
@@ -173,6 +173,9 @@ class PathMtus:
                         self._begin(name, sizing, now)
             case QuestionSent():
                 self._question_sent(event, now)
+            case QuestionHeard(peer=name):
+                if (sizing := self._peers.get(name)) is not None:
+                    sizing.short_questions += 1
             case ProbeAnswered():
                 self._answered(event, now)
             case PathChanged(peer=name):

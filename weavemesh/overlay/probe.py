@@ -11,7 +11,8 @@ together are asked `IDLE_PROBES_PER_SECOND` times a second, some at once as a wa
 cost of probing does not grow with the mesh. When many are fresh at once they wait in line behind `BURST`, since each
 first probe costs both ends a handshake.
 Of the two ends of an idle tunnel one is enough to ask: a question tells how long the last answer took, and who hears
-that puts its own question off (`QuestionHeard`).
+that puts its own question off (`QuestionHeard`). That is for short questions only: how large a packet may be (`mtu.py`)
+each end finds out in its own direction.
 A question without an answer after a few round-trip times is asked again at short intervals; several in a row without
 any make the tunnel *silent*, which is told once for each path. While this host itself comes late to its own timer, or
 answers take long in general, nobody is blamed (`patience.py`). A probe that is not answered within `ANSWER_TIMEOUT_S`
@@ -88,9 +89,9 @@ class ProbeAnswered(Struct, frozen=True):
 
 
 class QuestionHeard(Struct, frozen=True):
-    """Input: a question came from this address, and is answered. Its sender's last one had an answer, in so long."""
+    """Input: a question came from this peer, and is answered. Its sender's last one had an answer, in so long."""
 
-    source: IPv4Address
+    peer: ProbeName
     rtt_s: float
 
 
@@ -183,8 +184,6 @@ class Prober:
         self._probings: dict[ProbeName, _Probing] = {}
         self._used: frozenset[ProbeName] = frozenset()
         self._addresses: Mapping[ProbeName, IPv4Address] = {}
-        self._names: dict[IPv4Address, ProbeName] = {}
-        """The same the other way round."""
         self._line: list[tuple[float, ProbeName]] = []
         """A heap of who is to be asked when; entries that their `Probing` does not bear out are left from before."""
         self._fresh: list[tuple[float, ProbeName]] = []
@@ -263,7 +262,6 @@ class Prober:
         if addresses == self._addresses:
             return
         self._addresses = dict(addresses)
-        self._names = {address: name for name, address in addresses.items()}
         for name in [n for n, p in self._probings.items() if addresses.get(n) != p.address]:
             del self._probings[name]
         for name in sorted(addresses):
@@ -357,9 +355,8 @@ class Prober:
 
         Not where something is to be found out: how fast it is in use, whether it lives again.
         """
-        name = self._names.get(event.source)
-        probing = None if name is None else self._probings.get(name)
-        if name is None or probing is None or name in self._used or probing.last_answer is None or probing.unanswered:
+        name, probing = event.peer, self._probings.get(event.peer)
+        if probing is None or name in self._used or probing.last_answer is None or probing.unanswered:
             return
         probing.rtt_s, probing.last_answer = event.rtt_s, now
         self._ask_at(now + self._interval_s(name, probing) * self._rng.uniform(0.9, 1.1), name, probing)

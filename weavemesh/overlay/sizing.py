@@ -71,7 +71,7 @@ class Sizing(Struct):
     is_unpaid: bool = False
     """It waits because the purse held too little."""
     short_questions: int = 0
-    """Since the last long one."""
+    """Since the last long one; those of the other end, which stand for one of ours, count too."""
     waits: bool = False
     """Whether packets of the full size pass is in doubt: the next round, at once or after any answer, is a check."""
     deaf: int = 0

@@ -102,7 +102,7 @@ def test_a_taken_port_is_told() -> None:
             asyncio.run(scenario())
 
 
-def test_a_question_tells_the_other_end_that_the_tunnel_lives() -> None:
+def test_a_question_tells_the_other_end_that_the_tunnel_lives_once_it_knows_how_large_packets_may_be() -> None:
     async def scenario() -> None:
         heard: asyncio.Queue[object] = asyncio.Queue()
         other = probes(2, hear=heard.put_nowait)
@@ -119,7 +119,13 @@ def test_a_question_tells_the_other_end_that_the_tunnel_lives() -> None:
                     await loop.sock_sendto(one, b"WMP1\x01" + question[5:13], sender)
                     first = await heard.get()
                     assert isinstance(first, TunnelAlive) and first.is_first
-                    for told in (encode_question(1), encode_question(2, rtt_s=0.25)):
+                    await loop.sock_sendto(one, encode_question(1, rtt_s=0.5), sender)
+                    while len(question) < 1000:  # on the way to it lies the answer to ours
+                        question, _ = await loop.sock_recvfrom(one, 2048)
+                    await loop.sock_sendto(one, b"WMP1\x01" + question[5:13], sender)
+                    second = await heard.get()
+                    assert isinstance(second, TunnelAlive) and second.rtt_s != 0.5, "its own question had to be asked"
+                    for told in (encode_question(2), encode_question(3, rtt_s=0.25)):
                         await loop.sock_sendto(one, told, sender)
                     assert await heard.get() == TunnelAlive(PEER, 0.25, is_first=False)
                 task.cancel()

@@ -14,7 +14,7 @@ from weavemesh.overlay.mtu import (
     QuestionSent,
     SendSized,
 )
-from weavemesh.overlay.probe import ProbeAnswered, ProbeName, ProbeTargets, TunnelsInUse
+from weavemesh.overlay.probe import ProbeAnswered, ProbeName, ProbeTargets, QuestionHeard, TunnelsInUse
 
 PEER, THERE, NETWORK = ProbeName("peer"), IPv4Address("10.33.0.1"), IPv4Network("10.33.0.0/24")
 
@@ -251,3 +251,17 @@ def test_through_a_tunnel_that_nobody_uses_most_questions_are_short() -> None:
     assert lengths == [1420, *[0] * SHORT_BETWEEN] * 2
     mtus.receive(TunnelsInUse(frozenset({PEER})), 20.0)
     assert mtus.question_octets(PEER) == 1420
+
+
+def test_also_where_the_other_end_alone_asks_a_long_question_comes_in_its_turn() -> None:
+    mtus = machine(used=False)
+    assert question(mtus, 0, 0.0) == 1420
+    answer(mtus, 0, 0.01)
+    for nonce in range(SHORT_BETWEEN):
+        assert mtus.question_octets(PEER) == 0
+        mtus.receive(QuestionHeard(PEER, 0.01), 1.0 + nonce)
+    assert question(mtus, 1, 10.0) == 1420
+    answer(mtus, 1, 10.01)
+    assert mtus.question_octets(PEER) == 0
+    mtus.receive(QuestionHeard(ProbeName("gone"), 0.01), 11.0)
+    assert mtus.deadline() is None and mtus.outputs() == []

@@ -271,7 +271,7 @@ def test_of_two_ends_of_an_idle_tunnel_only_one_asks_and_both_know() -> None:
             if isinstance(output, SendProbe):
                 asked += now >= horizon_s / 2
                 if output.rtt_s is not None:
-                    machines[output.peer].receive(QuestionHeard(addresses[name], output.rtt_s), now + 0.001)
+                    machines[output.peer].receive(QuestionHeard(name, output.rtt_s), now + 0.001)
                 machines[name].receive(ProbeAnswered(output.nonce, output.address), now + 0.002)
     assert asked <= 1.1 * len(names) * IDLE_PROBES_PER_SECOND * horizon_s / 2 / 2
     turn_s = (len(names) - 1) / IDLE_PROBES_PER_SECOND
@@ -284,13 +284,13 @@ def test_of_two_ends_of_an_idle_tunnel_only_one_asks_and_both_know() -> None:
 
 def test_a_question_that_is_heard_tells_nothing_where_there_is_something_to_find_out() -> None:
     machine = prober(a="10.32.0.1")
-    heard = QuestionHeard(ADDRESS_A, 0.005)
+    heard = QuestionHeard(A, 0.005)
     machine.receive(heard, 0.5)
     assert machine.outputs() == [] and machine.deadline() == SETTLE_S  # whether we are answered is not known yet
     probe, now = next_probe(machine)
     machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), now)
     machine.outputs()
-    machine.receive(QuestionHeard(ADDRESS_B, 0.005), now + 0.1)
+    machine.receive(QuestionHeard(B, 0.005), now + 0.1)
     assert machine.outputs() == []  # from nobody that is watched
     machine.receive(heard, now + 0.1)
     assert machine.outputs() == [TunnelAlive(A, 0.005, is_first=False)]

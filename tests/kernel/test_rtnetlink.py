@@ -1,5 +1,6 @@
 """The plain-socket requests: filtered dumps of routes, links deleted."""
 
+import errno
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
@@ -56,7 +57,7 @@ def test_the_mtu_of_a_route_is_set_read_exchanged_and_taken_away(host: Host, ope
             shown = host.run("ip", f"-{network.version}", "route", "show", str(network)).stdout
             assert (f"mtu lock {mtu}" in shown) == (mtu is not None), "locked: it is not only a hint"
         rtnetlink.add_routes(opened, [msgspec.structs.replace(plain, mtu=1232)], replace=True)
-        rtnetlink.remove_route(opened, plain)
+        assert rtnetlink.remove_routes(opened, [plain, plain]) == [0, errno.ESRCH]
         assert rtnetlink.dump_routes(opened, protocol=87) == ()
 
 
@@ -66,3 +67,18 @@ def test_a_route_of_several_ways_is_known_by_its_first(host: Host, opened: socke
         pytest.skip("needs a kernel with multipath routes")
     (route,) = rtnetlink.dump_routes(opened, protocol=88)
     assert route.index == call_in(host.netns_fd, lambda: socket.if_nametoindex("eth0"))
+
+
+def test_of_many_routes_changed_at_once_each_that_is_refused_is_told(host: Host, opened: socket.socket) -> None:
+    index = call_in(host.netns_fd, lambda: socket.if_nametoindex("eth0"))
+    networks = [IPv4Network((0x0A400000 + 256 * i, 24)) for i in range(450)]
+    routes = [KernelRoute(network, "unicast", 254, index, None, 0, 87) for network in networks]
+    wanted = [0] * len(routes)
+    for there in (0, 199, 200, 449):
+        assert rtnetlink.add_routes(opened, [routes[there]], replace=False) == [0]
+        wanted[there] = errno.EEXIST
+    assert rtnetlink.add_routes(opened, routes, replace=False) == wanted
+    assert len(rtnetlink.dump_routes(opened, protocol=87)) == len(routes)
+    assert rtnetlink.remove_routes(opened, routes[::2]) == [0] * 225
+    assert rtnetlink.remove_routes(opened, routes) == [errno.ESRCH, 0] * 225
+    assert rtnetlink.add_routes(opened, [], replace=False) == [] == rtnetlink.remove_routes(opened, [])

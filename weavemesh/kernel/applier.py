@@ -228,8 +228,10 @@ class Kernel:
             with suppress(*FAILURES):
                 await self._set_peers([action for action in batch if isinstance(action, SetPeer)])
                 return [None] * len(batch)
-        if isinstance(batch[0], AddRoute | ReplaceRoute):
-            return await self._add_routes([action for action in batch if isinstance(action, AddRoute | ReplaceRoute)])
+        if isinstance(batch[0], AddRoute | ReplaceRoute | RemoveRoute):
+            return await self._change_routes(
+                [action for action in batch if isinstance(action, AddRoute | ReplaceRoute | RemoveRoute)]
+            )
         sentences: list[str | None] = []
         for action in batch:
             try:
@@ -243,10 +245,13 @@ class Kernel:
         """Where a device has taken another's place, the peers do not know yet: they are told by a handshake."""
         await self._device.set_peers([replace(change, greet=change.greet or self._replacing) for change in changes])
 
-    async def _add_routes(self, actions: Sequence[AddRoute | ReplaceRoute]) -> list[str | None]:
+    async def _change_routes(self, actions: Sequence[AddRoute | ReplaceRoute | RemoveRoute]) -> list[str | None]:
         try:
             routes = [self._kernel_route(action.route) for action in actions]
-            outcomes = await self._netlink.add_routes(routes, replace=isinstance(actions[0], ReplaceRoute))
+            if isinstance(actions[0], RemoveRoute):
+                outcomes = await self._netlink.remove_routes(routes)
+            else:
+                outcomes = await self._netlink.add_routes(routes, replace=isinstance(actions[0], ReplaceRoute))
         except FAILURES as error:
             return [describe_failure(describe(action), error) for action in actions]
         return [
@@ -262,10 +267,8 @@ class Kernel:
                 await self._perform_on_device(action)
             case SetMtu() | BringUp() | AddAddress() | RemoveAddress():
                 await self._perform_on_link(action)
-            case AddRoute() | ReplaceRoute():
-                raise AssertionError("routes are added together")
-            case RemoveRoute(route=route):
-                await self._netlink.remove_route(self._kernel_route(route))
+            case AddRoute() | ReplaceRoute() | RemoveRoute():
+                raise AssertionError("routes are changed together")
             case _:
                 assert_never(action)
 

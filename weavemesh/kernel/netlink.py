@@ -120,12 +120,15 @@ class Netlink:
 
         EEXIST if the same destination and metric is there, unless it is to be replaced.
         """
-        outcomes = await self._request(lambda: rtnetlink.add_routes(self._socket, routes, replace=replace))
-        return tuple(KernelError(number, os.strerror(number)) if number else None for number in outcomes)
+        return _errors(await self._request(lambda: rtnetlink.add_routes(self._socket, routes, replace=replace)))
 
-    async def remove_route(self, route: KernelRoute) -> None:
-        """Take a route of ours away, as it was dumped; one that is gone is fine."""
-        await self._ensure(lambda: rtnetlink.remove_route(self._socket, route), already=errno.ESRCH)
+    async def remove_routes(self, routes: Sequence[KernelRoute]) -> tuple[KernelError | None, ...]:
+        """Take routes of ours away, as they were dumped; for each what the kernel had against it.
+
+        One that is gone is fine.
+        """
+        outcomes = await self._request(lambda: rtnetlink.remove_routes(self._socket, routes))
+        return _errors([0 if number == errno.ESRCH else number for number in outcomes])
 
     # -- the wire -------------------------------------------------------------------------------------
 
@@ -148,3 +151,7 @@ class Netlink:
         except KernelError as error:
             if error.number != already:
                 raise
+
+
+def _errors(outcomes: Sequence[int]) -> tuple[KernelError | None, ...]:
+    return tuple(KernelError(number, os.strerror(number)) if number else None for number in outcomes)

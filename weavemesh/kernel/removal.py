@@ -68,6 +68,7 @@ async def _remove_device(netlink: Netlink, interface: str) -> list[str]:
 
 async def _remove_routes(netlink: Netlink) -> list[str]:
     routes = await netlink.routes()
-    for route in routes:
-        await netlink.remove_route(route)
+    errors = [error for error in await netlink.remove_routes(routes) if error is not None]
+    if errors:
+        raise errors[0]
     return [f"removed {len(routes)} routes"] if routes else []

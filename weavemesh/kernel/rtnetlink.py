@@ -48,7 +48,7 @@ _DUMP_ATTEMPTS: Final = 5
 """A dump that the kernel calls interrupted is repeated; a table that changes faster than that is taken as it is."""
 _RECEIVE_BYTES: Final = 1 << 16
 _REQUESTS_AT_ONCE: Final = 200
-"""Their acknowledgements must fit into the socket's buffer."""
+"""Should all be refused, the answers must fit into the socket's buffer."""
 
 
 class KernelRoute(Struct, frozen=True):
@@ -87,38 +87,55 @@ def add_routes(sock: socket.socket, routes: Sequence[KernelRoute], *, replace: b
 
     EEXIST if the same destination and metric is there, unless it is to be replaced.
     """
-    flags = _NLM_F_REQUEST | ACKNOWLEDGE | (_NLM_F_CREATE | _NLM_F_REPLACE if replace else CREATE)
+    flags = _NLM_F_CREATE | _NLM_F_REPLACE if replace else CREATE
+    return _perform_all(sock, _RTM_NEWROUTE, flags, [_encode(route) for route in routes])
+
+
+def remove_routes(sock: socket.socket, routes: Sequence[KernelRoute]) -> list[int]:
+    """Take away routes as they were dumped; for each the errno, 0 or ESRCH if it is gone now."""
+    return _perform_all(sock, _RTM_DELROUTE, 0, [_encode(route, is_search=True) for route in routes])
+
+
+def _perform_all(sock: socket.socket, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
+    """Make requests, many in one datagram; the errno of each."""
     outcomes: list[int] = []
-    for start in range(0, len(routes), _REQUESTS_AT_ONCE):
-        outcomes += _acknowledged(
-            sock, _RTM_NEWROUTE, flags, [_encode(r) for r in routes[start : start + _REQUESTS_AT_ONCE]]
-        )
+    for start in range(0, len(bodies), _REQUESTS_AT_ONCE):
+        outcomes += _perform_together(sock, kind, flags, bodies[start : start + _REQUESTS_AT_ONCE])
     return outcomes
 
 
-def remove_route(sock: socket.socket, route: KernelRoute) -> None:
-    """Take away a route as it was dumped. OSError (ESRCH if it is gone)."""
-    perform(sock, _RTM_DELROUTE, _encode(route, is_search=True))
+def _perform_together(sock: socket.socket, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
+    """Send requests in one datagram, and ask for the last one's acknowledgement: refusals of all others come before it.
 
-
-def _acknowledged(sock: socket.socket, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
-    """Send requests in one datagram; the errno of each."""
+    An acknowledgement of each would be a system call each, by which another thread gets its turn: where processors are
+    short, hundreds of them take minutes.
+    """
     first = int.from_bytes(os.urandom(3), "little") << 7 | 1
+    last = first + len(bodies) - 1
     sock.send(
         b"".join(
-            _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
+            _HEADER.pack(
+                _HEADER.size + len(body),
+                kind,
+                flags | _NLM_F_REQUEST | (ACKNOWLEDGE if sequence == last else 0),
+                sequence,
+                0,
+            )
+            + body
             for sequence, body in enumerate(bodies, start=first)
         )
     )
-    outcomes: dict[int, int] = {}
-    while len(outcomes) < len(bodies):
+    outcomes = [0] * len(bodies)
+    answered = -1
+    while answered != last:
         datagram = memoryview(sock.recv(_RECEIVE_BYTES))
         while len(datagram) >= _HEADER.size:
             length, answer, _, sequence, _ = _HEADER.unpack_from(datagram)
-            if answer == _NLMSG_ERROR and first <= sequence < first + len(bodies):
-                outcomes[sequence] = -struct.unpack_from("=i", datagram, _HEADER.size)[0]
+            if answer == _NLMSG_ERROR and first <= sequence <= last:
+                outcomes[sequence - first] = -struct.unpack_from("=i", datagram, _HEADER.size)[0]
+                answered = sequence
             datagram = datagram[(length + 3) & ~3 :]
-    return [outcomes[sequence] for sequence in sorted(outcomes)]
+    return outcomes
 
 
 def _encode(route: KernelRoute, *, is_search: bool = False) -> bytes:

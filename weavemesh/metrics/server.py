@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Self
 
-import h11
-
 from weavemesh.error import UserError
 from weavemesh.overlay.state import Endpoint
 from weavemesh.status import StatusReport
@@ -154,6 +152,8 @@ async def _accept(listener: socket.socket) -> socket.socket:
 
 async def _receive(connection: socket.socket) -> tuple[int, bytes]:
     """The head of one request, judged: 200, or what to answer. OSError if the caller went away."""
+    import h11  # only when somebody asks: an agent that starts is in a hurry
+
     loop = asyncio.get_running_loop()
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
     while True:
@@ -172,6 +172,8 @@ async def _receive(connection: socket.socket) -> tuple[int, bytes]:
 
 
 async def _send(connection: socket.socket, status: int, body: bytes, content_type: str) -> None:
+    import h11  # see `_receive`
+
     headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), ("Connection", "close")]
     # A fresh h11 state may answer before it has seen a request (RFC 9110, §15.5.9: a server may answer early).
     head = h11.Connection(h11.SERVER).send(h11.Response(status_code=status, headers=headers)) or b""

@@ -1,8 +1,7 @@
 """The path machine: finds for every other peer a way that works, direct if at all possible, and keeps it working.
 
-Pure: inputs in, outputs out, time as an argument. Its words are in `pathevent.py`, what it knows of one peer in
-`way.py`. Its counterparts are `weavemesh.pathing`, which performs, `relay.py`, which forwards, `probe.py`, which asks
-through the tunnels.
+Pure: inputs in, outputs out. Its words are in `pathevent.py`, what it knows of one peer in `way.py`. Its counterparts
+are `weavemesh.pathing`, which performs, `relay.py`, which forwards, `probe.py`, which asks through the tunnels.
 
 Theory of operation
 -------------------
@@ -58,7 +57,7 @@ class Paths:
         """No way wakes before, though perhaps later; None: unknown, as after what is not of one peer alone."""
         self.seen = SeenAs()
         """Where others see our packets come from; to be read only."""
-        self._voice = PathVoice(self.seen.endpoints, nonce=nonce)
+        self._voice = PathVoice(self.seen.endpoints, self._patience, nonce=nonce)
 
     def receive(self, event: pathevent.PathInput, now: float) -> None:
         match event:
@@ -83,7 +82,6 @@ class Paths:
             if way.wake_at() <= now:
                 self._act(peer, way, now)
         self._due = None
-        self._voice.forget_old_knocks(now)
 
     def deadline(self) -> float | None:
         if self._due is None:
@@ -126,7 +124,8 @@ class Paths:
             case pathevent.KnockHeard(peer=peer, source=source):
                 is_new = way.hear(source, now)
                 way.carried(source, now)  # it is answered, too
-                if not way.is_direct or (is_new and source != way.endpoint):
+                if (is_new and source != way.endpoint) or (not way.is_direct and way.knock_back_at <= now):
+                    way.knock_back_at = now + self._patience.stretch(pathtime.KNOCK_BACK_INTERVAL_S, now)
                     self._voice.knock(peer, source, now)
             case pathevent.KnockAnswered():
                 self._answered(event, way, now)
@@ -358,7 +357,8 @@ class Paths:
                 del way.bindings[relay]
             return
         is_settled = is_used and way.since is not None and now - way.since > pathtime.SETTLE_S
-        binding.next_at = now + (pathtime.REBIND_INTERVAL_S if is_settled else pathtime.BIND_INTERVAL_S)
+        pause_s = pathtime.REBIND_INTERVAL_S if is_settled else self._patience.stretch(pathtime.BIND_INTERVAL_S, now)
+        binding.next_at = now + pause_s
         self._voice.knock(relay, binding.endpoint, now, bind_for=peer, uses=is_used)
 
     def _give_up(self, peer: PeerName, way: Way, relay: PeerName, now: float) -> None:

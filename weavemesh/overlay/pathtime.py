@@ -17,7 +17,11 @@ SEARCH_INTERVAL_MAX_S = 30.0
 SEARCH_INTERVAL_URGENT_MAX_S = 4.0
 """Where the peer can be called but there is no way at all."""
 ANSWER_TIMEOUT_S = 5.0
-"""A later answer to a knock counts no more."""
+"""A later answer to a knock counts no more; on starved hosts it has longer."""
+KNOCK_BACK_INTERVAL_S = 0.05
+"""At least between two knocks with which one peer's are returned; on starved hosts it is more. Where answers come too
+late to count, two ends would else return each other's knocks for ever.
+"""
 REFRESH_INTERVAL_S = 15.0
 """Many translators forget a flow after 30 s (RFC 4787 §4.3 asks for 120)."""
 REFRESH_UNTRANSLATED_S = 100.0
@@ -28,7 +32,7 @@ ASSERT_FIRST_AFTER_S = (2.0,)
 CALL_INTERVAL_S = 0.25
 """At least between two calls to one peer."""
 BIND_INTERVAL_S = 0.15
-"""Until both ends are bound."""
+"""Until both ends are bound; on starved hosts it is more."""
 SETTLE_S = 1.0
 """After going over to a relay bindings go on as often, so that the other end hears of it though some are lost."""
 BIND_TIMEOUT_S = 1.5

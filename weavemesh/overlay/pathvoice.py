@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from gossip import PeerName
 from weavemesh.overlay import pathtime
 from weavemesh.overlay.pathevent import Call, Knock, PathOutput, SendCall
+from weavemesh.overlay.patience import Patience
 from weavemesh.overlay.relaychoice import reached_relays
 from weavemesh.overlay.state import Endpoint
 from weavemesh.overlay.way import Way
@@ -13,8 +14,8 @@ from weavemesh.overlay.way import Way
 class PathVoice:
     """Collects outputs."""
 
-    def __init__(self, seen_as: Callable[[], tuple[Endpoint, ...]], *, nonce: int) -> None:
-        self._seen_as = seen_as
+    def __init__(self, seen_as: Callable[[], tuple[Endpoint, ...]], patience: Patience, *, nonce: int) -> None:
+        self._seen_as, self._patience = seen_as, patience
         self._nonce = nonce
         self._knocks: dict[int, tuple[PeerName, Endpoint, PeerName | None, float]] = {}
         """By number: who was asked, where, for whom it is to forward, when."""
@@ -41,6 +42,7 @@ class PathVoice:
         """Knock there, or bind; nothing where there is no endpoint."""
         if endpoint is None:
             return
+        self._forget_old_knocks(now)
         self._nonce += 1
         self._knocks[self._nonce] = (peer, endpoint, bind_for, now)
         self._outputs.append(Knock(peer, endpoint, self._nonce, bind_for, uses))
@@ -50,15 +52,20 @@ class PathVoice:
 
         The same again is None.
         """
+        self._forget_old_knocks(now)
         asked, endpoint, bound_for, sent = self._knocks.get(nonce, (None, None, None, 0.0))
-        if asked != peer or endpoint is None or now > sent + pathtime.ANSWER_TIMEOUT_S:
+        if asked != peer or endpoint is None:
             return None
         del self._knocks[nonce]
         return endpoint, bound_for, now - sent
 
-    def forget_old_knocks(self, now: float) -> None:
+    def _forget_old_knocks(self, now: float) -> None:
         """Nothing that is answered later counts."""
-        for nonce in [n for n, (*_, sent) in self._knocks.items() if now > sent + pathtime.ANSWER_TIMEOUT_S]:
+        limit_s = self._patience.stretch(pathtime.ANSWER_TIMEOUT_S, now)
+        while self._knocks:
+            nonce, (*_, sent) = next(iter(self._knocks.items()))
+            if now <= sent + limit_s:
+                break
             del self._knocks[nonce]
 
     def call(

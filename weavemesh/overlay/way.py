@@ -53,6 +53,8 @@ class Way(Struct):
     """As far as is known an address translator is on the way to one of the two."""
     assert_at: tuple[float, ...] = ()
     """When to set the endpoint again: packets on their way over the former path turn the device back."""
+    knock_back_at: float = -inf
+    """Knocks that are heard before are answered, but not returned."""
     call_at: float = inf
     """When the peer is to be called, should nothing have been found by then."""
     called_at: float = -inf

@@ -135,6 +135,19 @@ def test_who_knocks_from_an_unknown_place_is_knocked_at_there() -> None:
     assert paths.outputs() == [Knock(PEER, ELSEWHERE, 101)]
 
 
+def test_of_knocks_that_come_close_together_one_is_returned_and_on_a_starved_host_that_is_longer() -> None:
+    paths = machine(FIRST)
+    paths.outputs()
+    for moment_s in (0.01, 0.02, 0.03, 0.07):
+        paths.receive(KnockHeard(PEER, FIRST), moment_s)
+    assert paths.outputs() == [Knock(PEER, FIRST, 101), Knock(PEER, FIRST, 102)]
+    paths.tick(1.0)  # a second late
+    paths.outputs()
+    for moment_s in (1.0, 1.5, 2.0):
+        paths.receive(KnockHeard(PEER, FIRST), moment_s)
+    assert [output for output in paths.outputs() if isinstance(output, Knock)] == [Knock(PEER, FIRST, 104)]
+
+
 def test_an_answer_to_no_knock_of_ours_or_of_another_proves_nothing() -> None:
     paths = machine(FIRST)
     run(paths, until=0.0)

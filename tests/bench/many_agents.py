@@ -38,8 +38,10 @@ FORM_S_MAX = 300.0
 READY_S_MAX = 900.0
 """On two cores a hundred agents take turns of seconds."""
 AGREE_S_MAX = 180.0
-CALM_S = 60.0
-"""Until all searches for paths have ended after a start of all at once."""
+CALM_S = 120.0
+"""After a start of all at once, until all searches for paths have ended, and each end has found out what passes through
+each tunnel: that is spread over the interval at which idle ones are asked, 98 s with 50 agents.
+"""
 
 
 class Site:

@@ -174,7 +174,7 @@ def test_without_an_address_nothing_is_served() -> None:
     asyncio.run(run())
 
 
-def test_an_agent_without_metrics_does_not_load_the_library() -> None:
+def test_an_agent_without_metrics_does_not_load_the_libraries() -> None:
     code = "import sys, weavemesh.daemon; print(sorted({'prometheus_client', 'h11'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

@@ -10,6 +10,7 @@ from tests.kernel.tunnel_lab import root_missing
 from weavemesh.kernel import nftables
 from weavemesh.kernel.kepttable import KeptTable
 from weavemesh.kernel.nftables import Table
+from weavemesh.logs import Event
 
 pytestmark = pytest.mark.root
 
@@ -108,3 +109,27 @@ def test_what_cannot_be_applied_is_a_sentence_until_it_can(firewall: Firewall) -
         assert kept.failures == ()
 
     keeping(firewall, play)
+
+
+def test_what_is_declared_during_a_look_is_nobody_elses_change(
+    firewall: Firewall, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looking, read = asyncio.Event(), nftables.read
+
+    async def slow_read(family: nftables.Family, name: str) -> str | None:
+        looking.set()
+        await asyncio.sleep(0.1)
+        return await read(family, name)
+
+    async def play(kept: KeptTable) -> None:
+        kept.declare(ONE)
+        await kept.wait_applied()  # the news of our own change lets it look
+        looking.clear()
+        monkeypatch.setattr(nftables, "read", slow_read)
+        await looking.wait()
+        kept.declare(OTHER)
+        await kept.wait_applied()
+        assert "hook forward" in await held()
+
+    keeping(firewall, play)
+    assert Event.KERNEL_FAILED not in caplog.messages

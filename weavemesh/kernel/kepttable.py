@@ -93,7 +93,10 @@ class KeptTable:
             self._settled.set()
 
     async def _is_changed(self) -> bool:
-        is_changed = await nftables.read(self._family, self._name) != self._as_applied
+        as_applied = self._as_applied
+        is_changed = await nftables.read(self._family, self._name) != as_applied
+        if as_applied != self._as_applied:
+            return False  # something else was declared during the look: that is applied next
         if is_changed:
             log(WARNING, Event.KERNEL_FAILED, reason=f"somebody changed or removed the table {self._name}; put back")
         return is_changed

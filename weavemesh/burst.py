@@ -10,11 +10,17 @@ from typing import Protocol
 
 REST = 9.0
 REST_S_MAX = 2.0
+STARVED_REST = 3.0
+STARVED_REST_S_MAX = 12.0
 
 
 def interval_after(took_s: float, *, at_least_s: float) -> float:
-    """From one beginning to the next, in seconds: at most a tenth of the time goes into what took so long."""
-    return max(at_least_s, min(REST * took_s, REST_S_MAX))
+    """From one beginning to the next, in seconds, after something that took so long.
+
+    At most a tenth of the time goes into it. News that waited longer than REST_S_MAX for that would be late; so on a
+    host that is starved, where it takes seconds, at most a third.
+    """
+    return max(at_least_s, min(REST * took_s, REST_S_MAX), min(STARVED_REST * took_s, STARVED_REST_S_MAX))
 
 
 class Clock(Protocol):

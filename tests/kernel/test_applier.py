@@ -93,13 +93,18 @@ def test_what_was_set_is_believed_for_a_while_and_then_mended(host: Host, monkey
         report = await kernel.apply(two)
         assert [type(action) for action in report.actions] == [SetPeer, SetPeer, AddRoute, AddRoute]
         assert kernel.looks == looks
-        monkeypatch.setattr(applier, "LOOK_INTERVAL_S", 0.0)
+        monkeypatch.setattr(applier, "belief_s", lambda look_took_s: 0.0)
         mended = await kernel.apply(two)
         assert {type(action) for action in mended.actions} == {AddRoute}
         assert kernel.looks == looks + 1
         assert (await kernel.apply(two)).actions == ()
 
     host.with_kernel(play)
+
+
+@pytest.mark.parametrize(("look_took_s", "believed_s"), [(0.05, 25.0), (1.25, 25.0), (5.0, 100.0), (60.0, 300.0)])
+def test_where_looking_takes_long_it_is_done_seldom(look_took_s: float, believed_s: float) -> None:
+    assert applier.belief_s(look_took_s) == believed_s
 
 
 def test_after_a_failure_nothing_is_believed(host: Host) -> None:

@@ -5,7 +5,7 @@ the kernel has, takes the difference to what is wished (`overlay.diff`) and perf
 an earlier life of the agent left, and a second `apply` performs nothing. A failed action becomes a sentence in
 the report and the rest goes on, unless the rest cannot work without it; the next `apply` tries again.
 
-Looking costs as much as there are peers. So what a successful `apply` left is believed for LOOK_INTERVAL_S: until then
+Looking costs as much as there are peers. So what a successful `apply` left is believed for a while (`belief_s`): until then
 a plan that only adds is performed as the step from the plan before (`overlay.diff.step`).
 
 Its twin without a kernel is `fake.py`. Removal of everything is in `removal.py`: it needs no state.
@@ -57,10 +57,18 @@ UNREACHABLE_METRIC: Final = 4278198272
 
 LOOK_INTERVAL_S: Final = 25.0
 """How long the kernel is believed to hold what was set; the next `apply` after that mends what others did to it."""
+LOOK_INTERVAL_S_MAX: Final = 300.0
+LOOK_REST: Final = 20.0
+"""Where looking takes so long, on a starved host, at most a twentieth of the time goes into it."""
 
 _PORT_RELEASE_S: Final = 1.0
 """wireguard-go closes its ports last, some milliseconds after its device has gone."""
 _NO_IPV6: Final = "this kernel has no IPv6, so pods here have IPv4 only: boot it without ipv6.disable=1"
+
+
+def belief_s(look_took_s: float) -> float:
+    """How long after the beginning of a look that took so long nothing is looked at again, in seconds."""
+    return max(LOOK_INTERVAL_S, min(LOOK_REST * look_took_s, LOOK_INTERVAL_S_MAX))
 
 
 class Kernel:
@@ -78,6 +86,7 @@ class Kernel:
         self._held: DesiredState | None = None
         """What the last `apply` left; None after a failure."""
         self._looked_at = 0.0
+        self._look_took_s = 0.0
         self.looks = 0
         """How often the kernel was read to compare it."""
 
@@ -146,7 +155,7 @@ class Kernel:
         async with self._applying:
             self._replacing = False
             held, self._held = self._held, None
-            if held is not None and time.monotonic() < self._looked_at + LOOK_INTERVAL_S:
+            if held is not None and time.monotonic() < self._looked_at + belief_s(self._look_took_s):
                 actions = step(held, desired)
                 if actions is not None:
                     done, failures = await self._perform_all(actions)
@@ -166,6 +175,7 @@ class Kernel:
             self._looked_at = time.monotonic()
             self.looks += 1
             observed, self._index = await self._observe()
+            self._look_took_s = time.monotonic() - self._looked_at
             done, failed = await self._perform_all(diff(wish, observed, now=time.time()))
             failures += failed
         except FAILURES as error:

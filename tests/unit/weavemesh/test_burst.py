@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from tests.simulation.simloop import SimLoop
-from weavemesh.burst import Burst
+from weavemesh.burst import Burst, interval_after
 
 
 def test_a_burst_is_acted_on_at_its_beginning_and_once_more_at_its_end() -> None:
@@ -50,3 +52,10 @@ def test_what_takes_long_is_done_seldom() -> None:
     for _ in range(3):
         burst.notice()
     assert [round(when, 3) for when in acted] == [0.0, 1.8, 3.6]
+
+
+@pytest.mark.parametrize(
+    ("took_s", "interval_s"), [(0.01, 0.2), (0.1, 0.9), (0.3, 2.0), (0.6, 2.0), (1.0, 3.0), (3.0, 9.0), (60.0, 12.0)]
+)
+def test_nothing_takes_all_the_time(took_s: float, interval_s: float) -> None:
+    assert interval_after(took_s, at_least_s=0.2) == pytest.approx(interval_s)

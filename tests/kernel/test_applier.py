@@ -93,7 +93,7 @@ def test_what_was_set_is_believed_for_a_while_and_then_mended(host: Host, monkey
         report = await kernel.apply(two)
         assert [type(action) for action in report.actions] == [SetPeer, SetPeer, AddRoute, AddRoute]
         assert kernel.looks == looks
-        monkeypatch.setattr(applier, "belief_s", lambda look_took_s: 0.0)
+        monkeypatch.setattr(applier, "belief_s", lambda _: 0.0)
         mended = await kernel.apply(two)
         assert {type(action) for action in mended.actions} == {AddRoute}
         assert kernel.looks == looks + 1

@@ -5,8 +5,8 @@ the kernel has, takes the difference to what is wished (`overlay.diff`) and perf
 an earlier life of the agent left, and a second `apply` performs nothing. A failed action becomes a sentence in
 the report and the rest goes on, unless the rest cannot work without it; the next `apply` tries again.
 
-Looking costs as much as there are peers. So what a successful `apply` left is believed for a while (`belief_s`): until then
-a plan that only adds is performed as the step from the plan before (`overlay.diff.step`).
+Looking costs as much as there are peers. So what a successful `apply` left is believed for a while (`belief_s`): until
+then a plan that only adds is performed as the step from the plan before (`overlay.diff.step`).
 
 Its twin without a kernel is `fake.py`. Removal of everything is in `removal.py`: it needs no state.
 """

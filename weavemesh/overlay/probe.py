@@ -15,8 +15,9 @@ that puts its own question off (`QuestionHeard`). That is for short questions on
 each end finds out in its own direction.
 A question without an answer after a few round-trip times is asked again at short intervals; several in a row without
 any make the tunnel *silent*, which is told once for each path. While this host itself comes late to its own timer, or
-answers take long in general, nobody is blamed (`patience.py`). A probe that is not answered within `ANSWER_TIMEOUT_S`
-counts as lost.
+answers take long in general, nobody is blamed, answers count for longer and idle tunnels are not pressed
+(`patience.py`): else each question that is answered late would bring about several more. A probe that is not answered
+within `ANSWER_TIMEOUT_S` counts as lost.
 """
 
 from collections.abc import Mapping
@@ -176,6 +177,13 @@ class _Probing(Struct):
         return max(MISSED_AFTER_S, 3 * (self.rtt_s or 0.0) + 0.1)
 
 
+class _Question(Struct, frozen=True):
+    peer: ProbeName
+    asked: float
+    until: float
+    """An answer that comes later does not count."""
+
+
 class Prober:
     """The machine; see the theory of operation above."""
 
@@ -188,7 +196,7 @@ class Prober:
         """A heap of who is to be asked when; entries that their `Probing` does not bear out are left from before."""
         self._fresh: list[tuple[float, ProbeName]] = []
         """The same of those that have never answered."""
-        self._waiting: dict[int, tuple[ProbeName, float]] = {}
+        self._waiting: dict[int, _Question] = {}
         """By nonce, oldest first."""
         self._patience = Patience()
         self._paced_at = -inf
@@ -222,11 +230,11 @@ class Prober:
             for probing in self._probings.values():
                 probing.unanswered = [asked + late_s for asked in probing.unanswered]
         while self._waiting:
-            nonce, (name, sent) = next(iter(self._waiting.items()))
-            if now < sent + ANSWER_TIMEOUT_S:
+            nonce, question = next(iter(self._waiting.items()))
+            if now < question.until:
                 break
             del self._waiting[nonce]
-            if asked := self._probings.get(name):
+            if asked := self._probings.get(question.peer):
                 asked.note(lost=True)
         for name in self._take_due(now):
             self._ask(name, self._probings[name], now)
@@ -242,7 +250,7 @@ class Prober:
         if self._fresh:
             times.append(max(self._fresh[0][0], self._may_send_at()))
         if self._waiting:
-            times.append(next(iter(self._waiting.values()))[1] + ANSWER_TIMEOUT_S)
+            times.append(next(iter(self._waiting.values())).until)
         return min(times, default=None)
 
     def outputs(self) -> list[ProbeOutput]:
@@ -312,7 +320,7 @@ class Prober:
             probing.silent = probing.is_told = True
             self._outputs.append(TunnelDead(name))
         nonce = self._rng.getrandbits(64)
-        self._waiting[nonce] = (name, now)
+        self._waiting[nonce] = _Question(name, now, now + self._patience.stretch(ANSWER_TIMEOUT_S, now))
         is_short = bool(probing.unanswered) or probing.last_answer is None
         probing.unanswered.append(now)
         del probing.unanswered[:-SILENT_AFTER_QUESTIONS]
@@ -323,14 +331,17 @@ class Prober:
             pause_s = self._interval_s(name, probing) * self._rng.uniform(0.9, 1.1)
         elif len(probing.unanswered) == 1 or len(probing.unanswered) >= SILENT_AFTER_QUESTIONS:
             pause_s = patience_s
-        else:
+        elif name in self._used:
             pause_s = AGAIN_INTERVAL_S
+        else:
+            pause_s = self._patience.stretch(AGAIN_INTERVAL_S, now)  # a tunnel that slept has a handshake to make first
         self._ask_at(now + pause_s, name, probing)
 
     def _answered(self, event: ProbeAnswered, now: float) -> None:
-        name, sent = self._waiting.get(event.nonce, (None, 0.0))
-        if name is None:
+        question = self._waiting.get(event.nonce)
+        if question is None:
             return  # late, doubled or made up
+        name, sent = question.peer, question.asked
         probing = self._probings.get(name)
         if probing is None or probing.address != event.source:
             return  # an answer through another's tunnel proves nothing

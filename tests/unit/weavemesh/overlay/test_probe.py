@@ -140,6 +140,24 @@ def test_who_comes_late_to_its_own_timer_blames_nobody() -> None:
     assert health is not None and not health.silent
 
 
+def test_where_this_host_comes_late_an_answer_counts_for_longer_and_an_idle_tunnel_is_not_pressed() -> None:
+    machine = prober(a="10.32.0.1")
+    probe, answered = next_probe(machine)
+    machine.receive(ProbeAnswered(probe.nonce, ADDRESS_A), answered)
+    asked: list[float] = []
+    due = machine.deadline()
+    assert due is not None
+    machine.tick(due + 1.0)
+    (question,) = [output for output in machine.outputs() if isinstance(output, SendProbe)]
+    while (now := machine.deadline()) is not None and now < due + ANSWER_TIMEOUT_S + 2.0:
+        machine.tick(now)
+        asked += [now for output in machine.outputs() if isinstance(output, SendProbe)]
+    assert len(asked) <= 3, asked
+    machine.receive(ProbeAnswered(question.nonce, ADDRESS_A), due + ANSWER_TIMEOUT_S + 2.0)
+    (alive,) = machine.outputs()
+    assert isinstance(alive, TunnelAlive)
+
+
 def test_loss_is_told_of_a_bounded_window() -> None:
     machine = prober(a="10.32.0.1")
     for _ in range(3 * LOSS_WINDOW):

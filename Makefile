@@ -10,9 +10,10 @@
 # make executables  the CNI executable for x86-64 and arm64
 # make test-helm  the Helm chart, rendered by Helm's own code
 # make image  the container image, in dist/, without a container engine (ARCH=arm64, or all; default: this machine's)
+# make test-image  the image by a container engine, and on emulated x86-64 and arm64 machines with Debian's kernel
 # make bench  the benchmarks, as tables; make bench-kernel: those of the kernel's WireGuard, in a guest
 # make fuzz   fuzzes frames, ring messages and handshakes (FUZZ_S=seconds each)
-.PHONY: demo demo-vm executables image image-lock test test-helm test-kernel test-kubernetes test-nat check fuzz lint deb bench bench-kernel bench-kubernetes setup constraints clean
+.PHONY: demo demo-vm executables image image-lock test test-helm test-image test-kernel test-kubernetes test-nat check fuzz lint deb bench bench-kernel bench-kubernetes setup constraints clean
 
 BIN := .venv/bin
 
@@ -55,6 +56,13 @@ test-helm: setup
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r tests/helm/requirements.txt || \
 		{ echo "make test-helm: left out, Helm's code cannot be installed here"; exit 0; }; $(BIN)/pytest -q tests/helm
 
+# Some ten minutes. Needs root and Debian's apt. `make test` has what takes no engine and no emulator.
+test-image: executables
+	@for program in buildah mmdebstrap qemu-system-x86_64 qemu-system-aarch64 modinfo cpio; do \
+		command -v $$program >/dev/null || missing=yes; done; [ -z "$$missing" ] || \
+		apt-get install -y -qq --no-install-recommends buildah mmdebstrap qemu-system-x86 qemu-system-arm kmod cpio >/dev/null
+	@WEAVEMESH_IMAGE_TESTS=all $(BIN)/pytest -q tests/image
+
 # About half an hour on two processors. Needs root, Debian's apt and 3 GB of memory.
 test-kubernetes: setup image test-helm
 	@$(BIN)/python -m tests.kubernetes build
@@ -63,6 +71,7 @@ test-kubernetes: setup image test-helm
 bench-kubernetes: setup image
 	@$(BIN)/python -m tests.kubernetes build
 	@$(BIN)/python -m tests.bench.kubernetes
+	@$(BIN)/python -m tests.bench.kubernetes_start
 
 # What strangers and members can send, fuzzed along the code's coverage; needs a fuzzer that nothing else needs.
 FUZZ_S := 120

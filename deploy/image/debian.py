@@ -67,7 +67,7 @@ def write_lock(architecture: str) -> list[Package]:
 
 def newest(architecture: str) -> list[Package]:
     """What the archive has today."""
-    apt = _Apt(architecture)
+    apt = Apt(architecture)
     apt.update()
     plan = apt.run("-s", "--no-install-recommends", "install", *content.PACKAGES)
     chosen = dict(re.findall(r"^Inst (\S+) \((\S+) ", plan, re.MULTILINE))
@@ -102,7 +102,7 @@ def unpack(files: Sequence[Path], root: Path) -> None:
 
 
 def _download(architecture: str, packages: Sequence[Package]) -> None:
-    apt = _Apt(architecture)
+    apt = Apt(architecture)
     apt.update()
     for package in packages:
         try:
@@ -121,7 +121,7 @@ def _download(architecture: str, packages: Sequence[Package]) -> None:
         found.rename(cache_folder() / f"{package.sha256}.deb")
 
 
-class _Apt:
+class Apt:
     """apt for one architecture, in a folder of its own."""
 
     def __init__(self, architecture: str) -> None:

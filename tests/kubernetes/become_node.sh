@@ -5,20 +5,21 @@ folder=$1
 shift
 mkdir -p "$folder/upper" "$folder/work" "$folder/root" "$folder/containerd"
 mount -t overlay wm -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
-# Not part of the layer: file systems of their own, and what changes below it while the node runs.
-for path in "$@" "$folder/containerd"; do
-    mkdir -p "$folder/root$path"
-    mount --bind "$path" "$folder/root$path"
-done
 cd "$folder/root"
-mkdir -p var/lib/containerd
-mount --bind "$folder/containerd" var/lib/containerd
 mount -t proc wm proc
 mount -t sysfs wm sys
 mount --rbind /sys/fs/cgroup sys/fs/cgroup
 mount --rbind /dev dev
 mount -t tmpfs -o mode=755 wm run
 mount -t tmpfs -o mode=1777 wm tmp
+# Not part of the layer: file systems of their own, and what changes below it while the node runs. After those above,
+# because a path may be below one of them.
+for path in "$@" "$folder/containerd"; do
+    mkdir -p ".$path"
+    mount --bind "$path" ".$path"
+done
+mkdir -p var/lib/containerd
+mount --bind "$folder/containerd" var/lib/containerd
 [ -e "$folder/upper/wm-node" ] || {
     rm -rf etc/weavemesh var/lib/weavemesh var/lib/cni var/lib/kubelet etc/cni opt/cni
     mkdir -p var/lib/kubelet etc/cni/net.d opt/cni/bin var/log/pods etc/kubernetes

@@ -55,6 +55,7 @@ class Cluster:
         images: Sequence[Path] = (),
         clouds: tuple[NatKind, NatKind] | None = None,
         iptables: IptablesKind = "nft",
+        report_s: int = 10,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name
@@ -66,6 +67,7 @@ class Cluster:
         self._images = images
         self._clouds = clouds
         self._iptables = iptables
+        self._report_s = report_s
         self._say = say
         self._stack = ExitStack()
 
@@ -173,7 +175,7 @@ class Cluster:
             address = self.internet.attach(machine)
         else:
             address = self.internet.plug_in(site, machine)
-        equip(machine, self.control.authority, address, cgroup=cgroup, iptables=self._iptables)
+        equip(machine, self.control.authority, address, cgroup=cgroup, iptables=self._iptables, report_s=self._report_s)
         services = Services(machine, self.folder / "log" / name)
         node = Node(name, machine, address, services, cgroup, folder, program_path())
         self._introduce(node)

@@ -112,8 +112,10 @@ def make_machine(lab: Lab, name: str, folder: Path, store: Path) -> Machine:
     )
 
 
-def equip(machine: Machine, authority: Authority, address: str, *, cgroup: str, iptables: IptablesKind) -> None:
-    """Write the configurations of its programs, with keys of its own."""
+def equip(
+    machine: Machine, authority: Authority, address: str, *, cgroup: str, iptables: IptablesKind, report_s: int
+) -> None:
+    """Write the configurations of its programs, with keys of its own; its kubelet tells its state every `report_s`."""
     pair = authority.issue(f"system:node:{machine.name}", names=[machine.name, address])
     kubelet = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -123,6 +125,7 @@ def equip(machine: Machine, authority: Authority, address: str, *, cgroup: str, 
         "clusterDNS": ["10.96.0.10"],
         "clusterDomain": "cluster.local",
         "failSwapOn": False,
+        "nodeStatusUpdateFrequency": f"{report_s}s",
         "authentication": {
             "anonymous": {"enabled": False},
             "webhook": {"enabled": True},

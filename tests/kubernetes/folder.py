@@ -31,6 +31,11 @@ def clusters_folder() -> Path:
     return _made("clusters")
 
 
+def clients_folder() -> Path:
+    """Official clients of several releases, by the hash of their wheels."""
+    return _made("clients")
+
+
 def _made(name: str) -> Path:
     folder = cache_folder() / name
     folder.mkdir(exist_ok=True)

@@ -58,9 +58,9 @@ test-helm: setup
 
 # Some ten minutes. Needs root and Debian's apt. `make test` has what takes no engine and no emulator.
 test-image: executables
-	@for program in buildah mmdebstrap qemu-system-x86_64 qemu-system-aarch64 modinfo cpio; do \
-		command -v $$program >/dev/null || missing=yes; done; [ -z "$$missing" ] || \
-		apt-get install -y -qq --no-install-recommends buildah mmdebstrap qemu-system-x86 qemu-system-arm kmod cpio >/dev/null
+	@missing=; for program in buildah mmdebstrap qemu-system-x86_64 qemu-system-aarch64 modinfo cpio; do \
+		command -v $$program >/dev/null || missing=yes; done; if [ -n "$$missing" ]; then apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends buildah mmdebstrap qemu-system-x86 qemu-system-arm kmod cpio >/dev/null; fi
 	@WEAVEMESH_IMAGE_TESTS=all $(BIN)/pytest -q tests/image
 
 # About half an hour on two processors. Needs root, Debian's apt and 3 GB of memory.

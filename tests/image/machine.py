@@ -115,7 +115,7 @@ def _put_modules(kernel: Path, root: Path) -> None:
 
     for name in _MODULES:
         put(name)
-    assert set(_MODULES) & set(order), "the kernel's package holds none of the modules"
+    assert "wireguard" in order, "the kernel's package has no module for WireGuard"
     (root / "modules").mkdir()
     for number, name in enumerate(order):
         shutil.copy(files[name], root / "modules" / f"{number:03}.ko")

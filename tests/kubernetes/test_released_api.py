@@ -47,6 +47,7 @@ def test_the_manifests_use_no_field_that_the_release_lacks(api: ReleasedApi) -> 
 @pytest.mark.timeout(120)
 def test_the_paths_are_there(api: ReleasedApi) -> None:
     assert [path for path in PATHS if not api.has_path(path)] == []
+    assert not api.has_path("/apis/apps/v1/namespaces/{namespace}/daemonset")
 
 
 def test_a_field_that_is_not_there_is_named(api: ReleasedApi) -> None:

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,23 +51,39 @@ def missing_packages(architecture: str) -> list[str]:
 def what_happens_inside(architecture: str, work: Path, *, timeout_s: float) -> list[dict[str, Any]]:
     """What `first_process.py` tells of each command, in order; AssertionError with the console if it does not end."""
     root, kernel = _root(architecture, work), work / "kernel"
-    _unpack(architecture, kernel, ["linux-image-cloud-" + architecture], only="linux-image-[0-9].*")
+    unpack_kernel(architecture, kernel, "linux-image-cloud-" + architecture)
     _unpack(architecture, root, ["iproute2", "iputils-ping"], only=".*")
-    _put_modules(kernel, root)
-    shutil.copy(HERE / "first_process.py", root / "init")
-    (root / "init").chmod(0o755)
+    put_modules(kernel, root, _MODULES)
+    assert list((root / "modules").glob("*-wireguard.ko")), "the kernel's package has no module for WireGuard"
     first = work / "initramfs"
-    names = "\0".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
-    words = ["cpio", "--create", "--format=newc", "--null", "--quiet", "--owner=0:0", "-F", str(first)]
-    subprocess.run(words, cwd=root, input=names, text=True, check=True)
+    pack_initramfs(root, HERE / "first_process.py", first)
     kind = KINDS[architecture]
     words = [kind.program, *kind.words, "-smp", "2", "-m", str(_MEMORY_MIB), "-nographic", "-no-reboot", "-nic", "none"]
-    words += ["-kernel", str(next((kernel / "boot").glob("vmlinuz-*"))), "-initrd", str(first)]
+    words += ["-kernel", str(kernel_of(kernel)), "-initrd", str(first)]
     words += ["-append", f"console={kind.console} panic=-1 quiet rdinit=/init"]
     done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s, check=False)
     console = done.stdout.decode(errors="replace")
     assert END in console, console[-3000:] + done.stderr.decode(errors="replace")
     return [json.loads(line) for line in console.splitlines() if line.startswith("{")]
+
+
+def unpack_kernel(architecture: str, folder: Path, package: str) -> None:
+    """Debian's kernel of today, by the package that stands for its newest one, with its modules."""
+    _unpack(architecture, folder, [package], only="linux-image-[0-9].*")
+
+
+def kernel_of(folder: Path) -> Path:
+    """The kernel in a folder of `unpack_kernel`."""
+    return next((folder / "boot").glob("vmlinuz-*"))
+
+
+def pack_initramfs(root: Path, first_process: Path, file: Path) -> None:
+    """Make a folder the first root of a kernel, with this as its first process."""
+    shutil.copy(first_process, root / "init")
+    (root / "init").chmod(0o755)
+    names = "\0".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
+    words = ["cpio", "--create", "--format=newc", "--null", "--quiet", "--owner=0:0", "-F", str(file)]
+    subprocess.run(words, cwd=root, input=names, text=True, check=True)
 
 
 def _root(architecture: str, work: Path) -> Path:
@@ -98,8 +115,9 @@ def _unpack(architecture: str, folder: Path, names: list[str], *, only: str) -> 
         shutil.rmtree(fresh)
 
 
-def _put_modules(kernel: Path, root: Path) -> None:
-    """The modules and those that they need, and the order in which they are loaded."""
+def put_modules(kernel: Path, root: Path, wanted: Sequence[str]) -> None:
+    """These modules, as far as they are none of the kernel's built-in parts, and those that they need, in the order in
+    which they are loaded: as `modules/NNN-NAME.ko`."""
     files = {file.stem: file for file in kernel.rglob("*.ko")}
     order: list[str] = []
 
@@ -113,9 +131,8 @@ def _put_modules(kernel: Path, root: Path) -> None:
                 put(needed.replace("_", "-"))
         order.append(name)
 
-    for name in _MODULES:
+    for name in wanted:
         put(name)
-    assert "wireguard" in order, "the kernel's package has no module for WireGuard"
     (root / "modules").mkdir()
     for number, name in enumerate(order):
-        shutil.copy(files[name], root / "modules" / f"{number:03}.ko")
+        shutil.copy(files[name], root / "modules" / f"{number:03}-{name}.ko")

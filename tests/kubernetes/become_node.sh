@@ -1,8 +1,10 @@
 # Turns the namespaces of a new machine into a node: a private layer over the whole of this machine's root, so that
-# containerd and the kubelet find their places empty. Arguments: its folder outside, then paths to be had as they are.
+# containerd and the kubelet find their places empty. Arguments: its folder outside, what empties them (fresh_node.sh),
+# then paths to be had as they are.
 set -e
 folder=$1
-shift
+fresh=$2
+shift 2
 mkdir -p "$folder/upper" "$folder/work" "$folder/root" "$folder/containerd"
 mount -t overlay wm -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
 cd "$folder/root"
@@ -20,12 +22,7 @@ for path in "$@" "$folder/containerd"; do
 done
 mkdir -p var/lib/containerd
 mount --bind "$folder/containerd" var/lib/containerd
-[ -e "$folder/upper/wm-node" ] || {
-    rm -rf etc/weavemesh var/lib/weavemesh var/lib/cni var/lib/kubelet etc/cni opt/cni
-    mkdir -p var/lib/kubelet etc/cni/net.d opt/cni/bin var/log/pods etc/kubernetes
-    cp /usr/lib/cni/* opt/cni/bin/
-    : >wm-node
-}
+sh "$fresh"
 mkdir -p run/wm-private/old run/netns run/lock
 pivot_root . run/wm-private/old
 umount -l /run/wm-private/old

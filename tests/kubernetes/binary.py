@@ -36,8 +36,12 @@ _SYSTEM = {
     "gcc": "gcc",
     "openssl": "openssl",
     "conntrack": "conntrack",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "depmod": "kmod",
+    "cpio": "cpio",
+    "mke2fs": "e2fsprogs",
 }
-"""What else a cluster runs on, and Debian's packages of it."""
+"""What else a cluster and emulated nodes run on, and Debian's packages of it."""
 
 
 class BuildFailed(Exception):

@@ -59,6 +59,8 @@ class Cluster:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name
+        self.store = Path()
+        """containerd's, with the images, of which each node has a copy."""
         self.folder = clusters_folder() / name
         self.nodes: dict[str, Node] = {}
         self.internet: Internet | None = None
@@ -133,11 +135,16 @@ class Cluster:
             what=f"the nodes {', '.join(sorted(wanted))} to register",
         )
 
+    def introduce(self, name: str, place: str) -> None:
+        """Tell the API server's machine where the kubelet of this name is reached."""
+        script = 'sed -i "/ $2\\$/d" /etc/hosts; echo "$1 $2" >>/etc/hosts'
+        self.control.machine.run("sh", "-c", script, "sh", place, name)
+
     # -- making it ------------------------------------------------------------------------------------
 
     def _build(self) -> None:
         self._hosts: list[Machine] = []
-        self._store = store_with(self._images)
+        self.store = store_with(self._images)
         self._say("the images are there")
         if self._clouds is None:
             control, address = self.lab.machine("control", forwarding=True), GATEWAY
@@ -167,7 +174,7 @@ class Cluster:
         cgroup = f"{self.name}-{name}"
         make_cgroups(cgroup)
         self._stack.callback(remove_cgroups, cgroup)
-        machine = make_machine(self.lab, name, folder, self._store)
+        machine = make_machine(self.lab, name, folder, self.store)
         address = f"10.200.0.{10 + int(name[1:])}"
         if self.internet is None:
             self._plug_in(machine, address)
@@ -178,7 +185,7 @@ class Cluster:
         equip(machine, self.control.authority, address, cgroup=cgroup, iptables=self._iptables, report_s=self._report_s)
         services = Services(machine, self.folder / "log" / name)
         node = Node(name, machine, address, services, cgroup, folder, program_path())
-        self._introduce(node)
+        self.introduce(name, self._kubelet_place(node))
         self.nodes[name] = node
         self._stack.callback(self._end_node, node)
         return node
@@ -187,15 +194,14 @@ class Cluster:
         node.end()
         node.services.stop_all()
 
-    def _introduce(self, node: Node) -> None:
-        """Tell the API server's machine where the kubelet of this name is reached."""
-        place = node.address
-        if self.internet is not None:
-            place = f"127.0.1.{int(node.name[1:])}"
-            tunnel = KubeletTunnel(self.control.machine.init_pid, place, node.machine.init_pid)
-            self._stack.callback(tunnel.close)
-        script = 'sed -i "/ $2\\$/d" /etc/hosts; echo "$1 $2" >>/etc/hosts'
-        self.control.machine.run("sh", "-c", script, "sh", place, node.name)
+    def _kubelet_place(self, node: Node) -> str:
+        """Where the API server reaches the kubelet of a node: in clouds, at the end of a tunnel."""
+        if self.internet is None:
+            return node.address
+        place = f"127.0.1.{int(node.name[1:])}"
+        tunnel = KubeletTunnel(self.control.machine.init_pid, place, node.machine.init_pid)
+        self._stack.callback(tunnel.close)
+        return place
 
     def _plug_in(self, machine: Machine, address: str) -> None:
         port = f"port{address.rpartition('.')[2]}"

@@ -31,6 +31,11 @@ def clusters_folder() -> Path:
     return _made("clusters")
 
 
+def emulated_folder() -> Path:
+    """What emulated nodes are made of."""
+    return _made("emulated")
+
+
 def clients_folder() -> Path:
     """Official clients of several releases, by the hash of their wheels."""
     return _made("clients")

@@ -32,6 +32,7 @@ version = 2
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
 """
+CONTAINERD_COMMAND = ("containerd", "--config", "/etc/kubernetes/containerd.toml")
 _IPTABLES = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
 
 
@@ -55,29 +56,13 @@ class Node:
 
     def start_runtime(self) -> None:
         """Start containerd."""
-        self.services.start(
-            "containerd", "containerd", "--config", "/etc/kubernetes/containerd.toml", environment=self.environment
-        )
+        self.services.start("containerd", *CONTAINERD_COMMAND, environment=self.environment)
 
     def start_kubelet(self) -> None:
         """Start kubelet and kube-proxy; containerd must run, the API server need not."""
         wait_until(self._runtime_answers, seconds=30, what=f"containerd of {self.name}")
-        programs = binaries_folder()
-        self.services.start(
-            *("kubelet", str(programs / "kubelet"), "--container-runtime=remote", "--v=2"),
-            "--container-runtime-endpoint=unix:///run/containerd/containerd.sock",
-            *("--config=/etc/kubernetes/kubelet.json", "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig"),
-            *(f"--hostname-override={self.name}", f"--node-ip={self.address}"),
-            environment=self.environment,
-        )
-        self.services.start(
-            *("kube-proxy", str(programs / "kube-proxy"), "--proxy-mode=iptables", "--v=2"),
-            *("--kubeconfig=/etc/kubernetes/proxy.kubeconfig", f"--hostname-override={self.name}"),
-            *(f"--cluster-cidr={POD_RANGE}", "--healthz-bind-address=127.0.0.1:10256"),
-            # The size of the table of connections is the machine's, not a namespace's.
-            *("--metrics-bind-address=127.0.0.1:10249", "--conntrack-max-per-core=0"),
-            environment=self.environment,
-        )
+        self.services.start("kubelet", *kubelet_command(self.name, self.address), environment=self.environment)
+        self.services.start("kube-proxy", *proxy_command(self.name), environment=self.environment)
 
     def end(self) -> None:
         """Pull the plug: everything on it ends at once. Its files stay."""
@@ -108,20 +93,30 @@ def make_machine(lab: Lab, name: str, folder: Path, store: Path) -> Machine:
         name,
         forwarding=True,
         folders=(HERE / "become_node.sh").read_text(),
-        arguments=[str(folder), str(PROJECT), str(binaries_folder()), str(BIN.parent)],
+        arguments=[str(folder), str(HERE / "fresh_node.sh"), str(PROJECT), str(binaries_folder()), str(BIN.parent)],
     )
 
 
 def equip(
     machine: Machine, authority: Authority, address: str, *, cgroup: str, iptables: IptablesKind, report_s: int
 ) -> None:
-    """Write the configurations of its programs, with keys of its own; its kubelet tells its state every `report_s`."""
-    pair = authority.issue(f"system:node:{machine.name}", names=[machine.name, address])
+    """Write the configurations of its programs; its kubelet tells its state every `report_s` seconds."""
+    for name, text in configurations(
+        authority, machine.name, address, cgroup_root=f"/{cgroup}", report_s=report_s
+    ).items():
+        machine.write_file(f"/etc/kubernetes/{name}", text)
+    links = " && ".join(f"ln -sf {program} {link}" for link, program in iptables_links(iptables).items())
+    machine.run("sh", "-c", f"mkdir -p /opt/iptables && {links}")
+
+
+def configurations(authority: Authority, name: str, address: str, *, cgroup_root: str, report_s: int) -> dict[str, str]:
+    """The files in a node's /etc/kubernetes, with keys of its own."""
+    pair = authority.issue(f"system:node:{name}", names=[name, address])
     kubelet = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{cgroup}",
+        "cgroupRoot": cgroup_root,
         "clusterDNS": ["10.96.0.10"],
         "clusterDomain": "cluster.local",
         "failSwapOn": False,
@@ -138,21 +133,41 @@ def equip(
         "imageGCHighThresholdPercent": 99,
         "imageGCLowThresholdPercent": 98,
     }
-    user = f"system:node:{machine.name}"
-    for name, text in {
+    return {
         "ca.crt": authority.certificate.decode(),
         "kubelet.crt": pair.certificate.decode(),
         "kubelet.key": pair.key.decode(),
         "kubelet.json": json.dumps(kubelet),
-        "kubelet.kubeconfig": authority.kubeconfig(user, groups=["system:nodes"]),
+        "kubelet.kubeconfig": authority.kubeconfig(f"system:node:{name}", groups=["system:nodes"]),
         "proxy.kubeconfig": authority.kubeconfig("system:kube-proxy"),
         "containerd.toml": _CONTAINERD,
-    }.items():
-        machine.write_file(f"/etc/kubernetes/{name}", text)
-    links = " && ".join(
-        f"ln -sf /usr/sbin/{name.replace('tables', f'tables-{iptables}', 1)} /opt/iptables/{name}" for name in _IPTABLES
-    )
-    machine.run("sh", "-c", f"mkdir -p /opt/iptables && {links}")
+    }
+
+
+def kubelet_command(name: str, address: str) -> list[str]:
+    """What runs the kubelet on a node."""
+    return [
+        *(str(binaries_folder() / "kubelet"), "--container-runtime=remote", "--v=2"),
+        "--container-runtime-endpoint=unix:///run/containerd/containerd.sock",
+        *("--config=/etc/kubernetes/kubelet.json", "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig"),
+        *(f"--hostname-override={name}", f"--node-ip={address}"),
+    ]
+
+
+def proxy_command(name: str) -> list[str]:
+    """What runs kube-proxy on a node."""
+    return [
+        *(str(binaries_folder() / "kube-proxy"), "--proxy-mode=iptables", "--v=2"),
+        *("--kubeconfig=/etc/kubernetes/proxy.kubeconfig", f"--hostname-override={name}"),
+        *(f"--cluster-cidr={POD_RANGE}", "--healthz-bind-address=127.0.0.1:10256"),
+        # The size of the table of connections is the machine's, not a namespace's.
+        *("--metrics-bind-address=127.0.0.1:10249", "--conntrack-max-per-core=0"),
+    ]
+
+
+def iptables_links(kind: IptablesKind) -> dict[str, str]:
+    """The programs of this kind of iptables, under the names by which they are called."""
+    return {f"/opt/iptables/{name}": f"/usr/sbin/{name.replace('tables', f'tables-{kind}', 1)}" for name in _IPTABLES}
 
 
 def program_path() -> dict[str, str]:

@@ -28,6 +28,7 @@ from weavemesh.logs import Event, log
 from weavemesh.status import StatusReport
 
 START_TICK_S: Final = 0.2
+"""Between two looks until the agent is ready: so much later, at most, do pods come."""
 TICK_S: Final = 1.0
 """Between two looks while something is to be done."""
 REST_S: Final = 5.0
@@ -140,7 +141,7 @@ class Companion:
 
     def _act(self) -> None:
         """Do what is to be done, as long as the agent runs."""
-        wait_s = TICK_S
+        wait_s = START_TICK_S
         while self.again is None:
             try:
                 self._nodes = self._news.get(timeout=wait_s)
@@ -151,7 +152,7 @@ class Companion:
             try:
                 wait_s = self._look(time.monotonic())
             except AgentNotRunning:
-                wait_s = TICK_S  # not yet, or not any more
+                wait_s = TICK_S if self._is_ready else START_TICK_S  # not any more, or not yet
             except UserError as error:
                 self._complain(f"the agent: {error}")
                 wait_s = RETRY_S

@@ -1,4 +1,5 @@
-"""What Kubernetes makes of the network, with both kinds of iptables: Services, ports of nodes, hosts and sources."""
+"""What Kubernetes makes of the network, with both kinds of iptables and with nftables: Services, ports of nodes, hosts
+and sources."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tests.e2e.nat_lab import pings
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.conftest import NODES, cluster_name
 from tests.kubernetes.image import project_image
+from tests.kubernetes.nftproxy import take_over
 from tests.kubernetes.node import IptablesKind
 from tests.kubernetes.pod import WEB_PORT, RunningPod, asks, service, start_pods, unanswered, wait_until_service, web
 from tests.kubernetes.product import Mesh
@@ -20,7 +22,10 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 HOST_PORT = 8090
 NODE_PORTS = range(30000, 32768)
-KINDS: tuple[IptablesKind, ...] = ("nft", "legacy")
+IPTABLES: tuple[IptablesKind, ...] = ("nft", "legacy")
+NFTABLES = "nftables"
+KINDS = (*IPTABLES, NFTABLES)
+"""What Services are made of."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Shop:
 @pytest.fixture(scope="module", params=KINDS)
 def shop(_can_run: None, request: pytest.FixtureRequest) -> Iterator[Shop]:
     images = [project_image()]
-    with Cluster(NODES, name=cluster_name(), images=images, iptables=request.param) as cluster:
+    iptables: IptablesKind = "legacy" if request.param == "legacy" else "nft"
+    with Cluster(NODES, name=cluster_name(), images=images, iptables=iptables) as cluster:
         mesh = Mesh(cluster)
         mesh.install()
         mesh.wait()
@@ -61,6 +67,8 @@ def shop(_can_run: None, request: pytest.FixtureRequest) -> Iterator[Shop]:
         )
         for pod in shop.on_hosts:  # kube-proxy of each node
             wait_until_service(pod, shop.of_service("clusterIP"), {one.name for one in shop.pods})
+        if request.param == NFTABLES:
+            take_over(cluster)
         yield shop
 
 
@@ -80,11 +88,15 @@ def source_of(said: str) -> str:
     return said.rpartition(":")[0]
 
 
-def test_the_kind_of_iptables_is_the_one_wanted(shop: Shop, request: pytest.FixtureRequest) -> None:
+def test_services_are_made_of_what_is_wanted(shop: Shop, request: pytest.FixtureRequest) -> None:
     kind = request.node.callspec.params["shop"]
-    machine = shop.cluster.nodes["n1"].machine
-    saved = {one: machine.run(f"iptables-{one}-save", "-t", "nat").stdout.count("KUBE-SVC-") for one in KINDS}
-    assert saved[kind] > 0 and sum(saved.values()) == saved[kind]
+    for node in shop.cluster.nodes.values():
+        run = node.machine.run
+        saved: dict[str, int] = {
+            one: run(f"iptables-{one}-save", "-t", "nat").stdout.count("KUBE-SVC-") for one in IPTABLES
+        }
+        saved[NFTABLES] = run("nft", "list", "tables").stdout.count("table ip kube-proxy")
+        assert [one for one, count in saved.items() if count] == [kind]
 
 
 def test_a_service_leads_pods_to_all_of_its_pods(shop: Shop) -> None:

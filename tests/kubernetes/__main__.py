@@ -7,7 +7,8 @@
     python -m tests.kubernetes manifest                    the project's manifest with a secret and the image in dist/
     python -m tests.kubernetes down                        end it, and leave nothing behind
 
-`up --bridge` gives the nodes a plain bridge as their network: the control, without the project.
+`up --bridge` gives the nodes a plain bridge as their network: the control, without the project. `up --emulated` adds a
+node with a kernel of its own, Debian's, which registers a minute later; it has no name for `enter`.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,7 @@ from deploy.demo.lab import LabError, Machine, wait_until
 from tests.kubernetes.binary import BuildFailed, build
 from tests.kubernetes.bridge import install_bridge
 from tests.kubernetes.cluster import Cluster, sweep
+from tests.kubernetes.emulated import emulated_node
 from tests.kubernetes.folder import PROJECT, clusters_folder
 from tests.kubernetes.image import ImageMissing, project_image
 from tests.kubernetes.node import is_running
@@ -55,6 +58,7 @@ def main() -> int:
         one.add_argument("nodes", nargs="?", type=int, default=3)
         one.add_argument("--two-clouds", action="store_true")
         one.add_argument("--bridge", action="store_true")
+        one.add_argument("--emulated", action="store_true")
         one.add_argument("--iptables", choices=("nft", "legacy"), default="nft")
     for verb in _VERBATIM:
         verbs.add_parser(verb, add_help=False)
@@ -103,7 +107,7 @@ def _up(options: argparse.Namespace) -> int:
         raise LabError("a cluster is up; `down` ends it")
     _state_file().unlink(missing_ok=True)
     log = clusters_folder() / f"{NAME}.log"
-    flags = [flag for flag, wanted in (("--two-clouds", options.two_clouds), ("--bridge", options.bridge)) if wanted]
+    flags = [f"--{name.replace('_', '-')}" for name in ("two_clouds", "bridge", "emulated") if getattr(options, name)]
     with log.open("w") as stream:
         command = [sys.executable, "-m", "tests.kubernetes", "keep", str(options.nodes), "--iptables", options.iptables]
         process = subprocess.Popen(
@@ -145,9 +149,12 @@ def _keep(options: argparse.Namespace) -> None:
         images = []
     clouds: tuple[NatKind, NatKind] | None = ("port-restricted", "symmetric") if options.two_clouds else None
     cluster = Cluster(options.nodes, name=NAME, images=images, clouds=clouds, iptables=options.iptables, say=say)
-    with cluster:
+    with cluster, ExitStack() as stack:
         if options.bridge:
             install_bridge(cluster)
+        if options.emulated:
+            node = stack.enter_context(emulated_node(cluster, f"n{options.nodes + 1}"))
+            say(f"{node.name} is switched on; its console is {node.console}")
         machines = {"control": cluster.control.machine, **{node.name: node.machine for node in cluster.nodes.values()}}
         machines |= {site.router.name: site.router for site in cluster.sites}
         state = State(

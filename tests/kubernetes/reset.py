@@ -1,6 +1,6 @@
 """Takes weavemesh away from a cluster, as its users are told to, and looks whether anything is left."""
 
-from deploy.demo.lab import Machine, wait_until
+from deploy.demo.lab import LabError, Machine, wait_until
 from tests.kubernetes.product import NAMESPACE, Mesh, uninstalling_manifest
 
 UNINSTALL_S = 120.0
@@ -30,9 +30,12 @@ def forget_everything(mesh: Mesh) -> None:
 
 
 def wait_until_clean(mesh: Mesh) -> None:
-    """Return when nothing of ours is on any node."""
+    """Return when nothing of ours is on any node. LabError with what there is."""
     machines = [node.machine for node in mesh.cluster.nodes.values()]
-    wait_until(lambda: not any(map(leftovers, machines)), seconds=20, what="clean nodes")
+    try:
+        wait_until(lambda: not any(map(leftovers, machines)), seconds=20, what="clean nodes")
+    except LabError as error:
+        raise LabError(f"{error}: {[leftovers(machine) for machine in machines]}") from error
 
 
 def leftovers(machine: Machine) -> list[str]:

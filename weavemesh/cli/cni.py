@@ -32,6 +32,8 @@ CHAINED = {
     "bandwidth": ("bandwidth", "bandwidth annotations of pods have no effect"),
 }
 """Plugins that others maintain, by the capability that each serves, and what is missing without them."""
+RESULTS = Path("/var/lib/cni/results")
+"""Of libcni, where the runtime names no other folder."""
 RETIRED = "99-weavemesh.conflist"
 """The configuration on its way out: runtimes take the first by name."""
 _TEMPORARY = ".weavemesh-new-"
@@ -155,6 +157,28 @@ def remove_executables(bin_dir: Path) -> list[str]:
         return sentences + _swept(bin_dir)
     except OSError as error:
         raise _unwritable(error) from error
+
+
+def remove_results(folder: Path) -> list[str]:
+    """What runtimes note of each pod in the network and take away at its DEL, but not if that was another network's by
+    then (libcni, which most runtimes call plugins by); for a node without pods. What was done, as sentences. UserError.
+    """
+    try:
+        noted = [path for path in folder.glob(f"{NAME}-*") if _network_of(path) == NAME]
+        for path in noted:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(error) from error
+    return [f"removed {len(noted)} results of deleted pods from {folder}"] if noted else []
+
+
+def _network_of(result: Path) -> object:
+    """Whose a result is; None for what is none."""
+    try:
+        content = json.loads(result.read_bytes())
+    except ValueError:
+        return None
+    return content.get("networkName") if isinstance(content, dict) else None
 
 
 def _swept(folder: Path) -> list[str]:

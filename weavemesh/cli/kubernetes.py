@@ -106,6 +106,7 @@ def uninstall(arguments: argparse.Namespace) -> int:
     _tell(forget(arguments))
     if not left:
         _tell(cni.remove_executables(Path(arguments.bin_dir)))
+        _tell(cni.remove_results(cni.RESULTS))
     _tell(["this node is clean"])
     if arguments.stay:
         from weavemesh.kube.holder import become_idle

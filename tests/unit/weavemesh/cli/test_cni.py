@@ -123,3 +123,19 @@ def test_without_an_executable_it_says_how_to_get_one(package: Path, capsys: pyt
 def test_the_sign_by_which_ours_are_known_is_in_the_source() -> None:
     source = Path(cni.__file__).parents[1] / "cni" / "shim.c"
     assert cni.OWN_SIGN.decode() in source.read_text()
+
+
+def test_what_runtimes_noted_of_our_network_is_taken_away_and_nothing_else(tmp_path: Path) -> None:
+    notes = {
+        "weavemesh-1-eth0": '{"kind": "cniCacheV1", "networkName": "weavemesh"}',
+        "weavemesh-2-eth0": '{"kind": "cniCacheV1", "networkName": "weavemesh"}',
+        "weavemesh-blue-1-eth0": '{"kind": "cniCacheV1", "networkName": "weavemesh-blue"}',
+        "weavemesh-broken": "{",
+        "weavemesh-list": "[]",
+        "bridge-1-eth0": '{"kind": "cniCacheV1", "networkName": "bridge"}',
+    }
+    for name, text in notes.items():
+        (tmp_path / name).write_text(text)
+    assert cni.remove_results(tmp_path) == [f"removed 2 results of deleted pods from {tmp_path}"]
+    assert listing(tmp_path) == ["bridge-1-eth0", "weavemesh-blue-1-eth0", "weavemesh-broken", "weavemesh-list"]
+    assert cni.remove_results(tmp_path) == [] == cni.remove_results(tmp_path / "missing")

@@ -55,10 +55,13 @@ def test_the_executables_stay_as_long_as_there_are_pods(
     monkeypatch.setattr(removal, "pods_left", pods_left)
     monkeypatch.setattr(down, "forget", forget)
     monkeypatch.setattr(kubernetes, "PODS_LOOK_S", 0.01)
+    monkeypatch.setattr(cni, "RESULTS", tmp_path / "results")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "weavemesh-1-eth0").write_text('{"networkName": "weavemesh"}')
     places = [str(tmp_path / name) for name in ("run", "state", "bin", "conf")]
     words = [word for pair in zip(FOLDERS, places, strict=True) for word in pair]
     assert main(["kubernetes", "uninstall", *words]) == 0
-    assert not binary.exists()
+    assert not binary.exists() and not list((tmp_path / "results").iterdir())
     told = capsys.readouterr()
     assert told.out.splitlines()[-1] == "this node is clean"
     assert told.err.splitlines() == [

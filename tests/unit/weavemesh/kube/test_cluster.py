@@ -1,14 +1,20 @@
 """The official client speaks with a server over HTTP: what is asked, and what is made of the answers."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from kubernetes.client import ApiClient, Configuration
+from kubernetes.config import incluster_config
 
+from tests.kubernetes.pki import Authority
 from weavemesh.kube.cluster import Cluster, ClusterError, Conflict, Gone
 from weavemesh.kube.node import PEER
 
@@ -27,6 +33,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: list[tuple[int, bytes]] = []
         self.asked: list[tuple[str, str, str | None, object]] = []
+        self.tokens: list[str | None] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -36,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = msgspec.json.decode(self.rfile.read(length)) if length else None
         self.server.asked.append((self.command, self.path, self.headers.get("Content-Type"), body))
+        self.server.tokens.append(self.headers.get("Authorization"))
         status, content = self.server.answers.pop(0)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -50,11 +58,23 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def cluster_of(*answers: tuple[int, bytes]) -> Iterator[tuple[Cluster, Server]]:
+def serving(*answers: tuple[int, bytes], tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     with Server() as server:
         server.answers = list(answers)
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def cluster_of(*answers: tuple[int, bytes]) -> Iterator[tuple[Cluster, Server]]:
+    with serving(*answers) as server:
         configuration = Configuration()
         configuration.host = f"http://127.0.0.1:{server.server_address[1]}"
         configuration.retries = False
@@ -63,8 +83,6 @@ def cluster_of(*answers: tuple[int, bytes]) -> Iterator[tuple[Cluster, Server]]:
             yield cluster, server
         finally:
             cluster.close()
-            server.shutdown()
-            thread.join()
 
 
 def refusal(code: int, message: str) -> tuple[int, bytes]:
@@ -158,6 +176,33 @@ def test_a_server_that_is_not_there_is_a_sentence() -> None:
         pass
     with pytest.raises(ClusterError, match=r"it cannot be reached \(Connection refused\)"):
         cluster.nodes()
+
+
+def test_a_token_that_the_kubelet_has_renewed_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tokens of pods end after an hour since Kubernetes 1.21; the kubelet writes another before."""
+    keys = Authority(tmp_path / "pki", "127.0.0.1").folder
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(keys / "apiserver.crt", keys / "apiserver.key")
+    token = tmp_path / "token"
+    token.write_text("first")
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(keys / "ca.crt"))
+    with serving((200, CHARTER), (200, CHARTER), tls=tls) as server:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.server_address[1]))
+        cluster = Cluster.of_this_pod()
+        assert cluster.charter("weavemesh")
+        token.write_text("second")
+        monkeypatch.setattr(incluster_config, "datetime", two_minutes_later())
+        assert cluster.charter("weavemesh")
+        cluster.close()
+    assert [(told or "").split()[1] for told in server.tokens] == ["first", "second"]
+
+
+def two_minutes_later() -> SimpleNamespace:
+    """What the client takes for the module datetime."""
+    clock = SimpleNamespace(now=lambda: datetime.now() + timedelta(minutes=2))
+    return SimpleNamespace(datetime=clock, timedelta=timedelta)
 
 
 def test_outside_a_pod_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

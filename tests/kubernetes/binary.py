@@ -40,6 +40,7 @@ _SYSTEM = {
     "depmod": "kmod",
     "cpio": "cpio",
     "mke2fs": "e2fsprogs",
+    "apparmor_parser": "apparmor",
 }
 """What else a cluster and emulated nodes run on, and Debian's packages of it."""
 

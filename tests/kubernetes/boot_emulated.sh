@@ -5,6 +5,7 @@
 export PATH=/opt/iptables:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t proc wm /proc
 mount -t sysfs wm /sys
+mount -t securityfs wm /sys/kernel/security
 mount -t devtmpfs wm /dev
 mkdir -p /dev/pts /dev/shm /lib/modules
 mount -t devpts wm /dev/pts

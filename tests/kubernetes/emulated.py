@@ -52,7 +52,11 @@ class EmulatedNode:
     def check(self) -> None:
         """LabError with the end of what it printed if it has ended."""
         if self.process.poll() is not None:
-            raise LabError(f"{self.name} has ended:\n{self.console.read_text(errors='replace')[-3000:]}")
+            raise LabError(f"{self.name} has ended:\n{self.said()}")
+
+    def said(self) -> str:
+        """The end of what it printed."""
+        return self.console.read_text(errors="replace")[-5000:]
 
 
 @contextmanager
@@ -76,6 +80,7 @@ def emulated_node(cluster: Cluster, name: str) -> Iterator[EmulatedNode]:
     finally:
         end(process)
         control.run("ip", "link", "delete", wire, check=False)
+        shutil.rmtree(folder)
 
 
 def _machine_command(kernel: Path, folder: Path, *, wire: str, mac: str) -> list[str]:

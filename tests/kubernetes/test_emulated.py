@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.demo.capture import Capture
-from deploy.demo.lab import wait_until
+from deploy.demo.lab import LabError, wait_until
 from tests.e2e.nat_lab import Pings
 from tests.kubernetes.conftest import NODES
 from tests.kubernetes.emulated import EmulatedNode, emulated_node
@@ -21,16 +22,20 @@ from tests.lab.nat import PORT
 pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 NAME = "n9"
-PATIENCE_S = 400.0
+PATIENCE_S = 300.0
 """It is some ten times slower than the others."""
 MARKER = b"wm plain text 16"
 
 
 @pytest.fixture(scope="module")
 def stock(mesh: Mesh) -> Iterator[EmulatedNode]:
-    """It comes when the others are a mesh already."""
-    with emulated_node(mesh.cluster, NAME) as node:
-        wait_until(partial(_is_in_mesh, mesh, node), seconds=PATIENCE_S, what=f"{NAME} to be in the mesh")
+    """It comes when the others are a mesh already. An emulated machine that stands still is replaced, once."""
+    with ExitStack() as stack:
+        try:
+            node = stack.enter_context(_in_mesh(mesh))
+        except LabError as error:
+            print(f"another machine in the place of this one: {error}")
+            node = stack.enter_context(_in_mesh(mesh))
         yield node
 
 
@@ -64,6 +69,14 @@ def test_its_tunnels_are_the_kernels(mesh: Mesh, stock: EmulatedNode) -> None:
     assert set(mesh.rings()) == {NAME, *mesh.cluster.nodes} and len(set(mesh.rings().values())) == 1
     others = {mesh.status(name)["encryption"]["datapath"] for name in mesh.cluster.nodes}
     assert others == {"userspace (wireguard-go)"}
+
+
+def test_its_agent_is_confined_as_containers_are_on_debian_and_ubuntu(mesh: Mesh, stock: EmulatedNode) -> None:
+    """By the profile that the runtime gives to each container that is not privileged."""
+    assert stock
+    show = "print(open('/proc/1/attr/current').read())"
+    said = mesh.cluster.kubectl("-n", NAMESPACE, "exec", mesh.agent_pod(NAME), "--", "python3", "-c", show)
+    assert said.strip() == "cri-containerd.apparmor.d (enforce)"
 
 
 def test_nothing_is_held_for_it(mesh: Mesh, stock: EmulatedNode) -> None:
@@ -110,6 +123,17 @@ def status_of(mesh: Mesh) -> Any:
     """`weavemesh status --json` in the agent's pod of the emulated node; nothing while it does not answer."""
     said = mesh.run(NAME, "status", "--json", check=False)
     return json.loads(said) if said.startswith("{") else {}
+
+
+@contextmanager
+def _in_mesh(mesh: Mesh) -> Iterator[EmulatedNode]:
+    """One that is in the mesh. LabError with what it said if it does not come to that."""
+    with emulated_node(mesh.cluster, NAME) as node:
+        try:
+            wait_until(partial(_is_in_mesh, mesh, node), seconds=PATIENCE_S, what=f"{NAME} to be in the mesh")
+        except LabError as error:
+            raise LabError(f"{error}; it said:\n{node.said()}") from error
+        yield node
 
 
 def _is_in_mesh(mesh: Mesh, node: EmulatedNode) -> bool:

@@ -110,7 +110,10 @@ def test_jumbo_frames_are_used_where_they_pass(nats: NatLab) -> None:
     have_mtu(one, other, 8920)
     a, b = one.add_pod("a"), other.add_pod("b")
     pings = ("ping", "-n", "-c", "1", "-W", "3", "-M", "do", "-s")
-    assert a.run(*pings, str(8920 - 28), str(b.ipv4)).returncode == 0
+    # The routes of both hosts follow a moment after what is known.
+    wait_until(
+        lambda: a.run(*pings, str(8920 - 28), str(b.ipv4), check=False).returncode == 0, seconds=20, what="a jumbo frame"
+    )
     # The hub's network carries 1500: 1440 and WireGuard's 60, over IPv4.
     wait_until(lambda: mtu_of(one, nats.hub) == (1440, True), seconds=20, what="the hub's MTU")
     refused = a.run(*pings, str(8920 - 28), nats.overlay_address(nats.hub), check=False)

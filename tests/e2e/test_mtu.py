@@ -112,7 +112,9 @@ def test_jumbo_frames_are_used_where_they_pass(nats: NatLab) -> None:
     pings = ("ping", "-n", "-c", "1", "-W", "3", "-M", "do", "-s")
     # The routes of both hosts follow a moment after what is known.
     wait_until(
-        lambda: a.run(*pings, str(8920 - 28), str(b.ipv4), check=False).returncode == 0, seconds=20, what="a jumbo frame"
+        lambda: a.run(*pings, str(8920 - 28), str(b.ipv4), check=False).returncode == 0,
+        seconds=20,
+        what="a jumbo frame",
     )
     # The hub's network carries 1500: 1440 and WireGuard's 60, over IPv4.
     wait_until(lambda: mtu_of(one, nats.hub) == (1440, True), seconds=20, what="the hub's MTU")
